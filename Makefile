@@ -1,0 +1,60 @@
+# make demo   invert the bundled sample portraits with the torch-free runtime (sets everything up)
+# make test   lint, types and tests, in an environment of their own
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TEST_WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+DEMO_ENV := .venv-demo
+TEST_ENV := .venv
+DEMO_STAMP := $(DEMO_ENV)/.installed
+TEST_STAMP := $(TEST_ENV)/.installed
+SAMPLES := runtime/wagi_rt/demo/samples
+# The demo installs a copy, as a user's `pip install` does, and so is stale when a source changes.
+DEMO_SOURCES := pyproject.toml $(shell find wagi runtime/wagi_rt -type f ! -path '*/__pycache__/*')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean
+
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+	@echo "make lint   ruff and mypy only"
+	@echo "make clean  remove the environments and what the commands wrote"
+
+demo: $(DEMO_STAMP)
+	$(DEMO_ENV)/bin/wagi-rt invert $(SAMPLES) -o demo-output --compare demo-output/compare.png --overwrite
+	@echo
+	@echo "Inverted portraits:                      $(CURDIR)/demo-output"
+	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
+
+test: lint
+	OMP_NUM_THREADS=1 $(TEST_ENV)/bin/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+lint: $(TEST_STAMP)
+	$(TEST_ENV)/bin/ruff check .
+	$(TEST_ENV)/bin/mypy
+
+# The package supports Python 3.10, the pinned test tools do not.
+$(DEMO_ENV)/bin/python: MINOR := 10
+$(TEST_ENV)/bin/python: MINOR := 11
+$(DEMO_ENV)/bin/python $(TEST_ENV)/bin/python: %/bin/python:
+	@echo "creating $* with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' \
+	  || { echo "error: this needs Python 3.$(MINOR) or newer: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv --clear $* \
+	  || { rm -rf $*; echo "error: $(PYTHON) cannot create environments: install python3-venv"; exit 1; }
+
+$(DEMO_STAMP): $(DEMO_SOURCES) | $(DEMO_ENV)/bin/python
+	@echo "installing the runtime (numpy, pillow, onnxruntime; no torch)"
+	$(DEMO_ENV)/bin/python -m pip install -q ".[cpu]"
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml constraints.txt | $(TEST_ENV)/bin/python
+	@echo "installing torch and the test tools (a few minutes the first time)"
+	$(TEST_ENV)/bin/python -m pip install -q -c constraints.txt "$(TORCH)"
+	$(TEST_ENV)/bin/python -m pip install -q -c constraints.txt -e ".[cpu,train,export,align,test]"
+	@touch $@
+
+clean:
+	rm -rf $(DEMO_ENV) $(TEST_ENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache
