@@ -1,0 +1,106 @@
+"""WaGI: the only place where generator, encoder, alignment and fusion meet.
+
+Training, evaluation and export all use these methods; none has a second version of the path.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wagi.alignment import DistortionAligner
+from wagi.fusion import ConsultationEncoder
+from wagi.swagan import Generator, State
+
+
+class Inversion(NamedTuple):
+    """What an inversion or an edit yields; S is the generator's size, R = min(256, S)."""
+
+    ws: Tensor  # [N, n_latent, style_dim] latents
+    naive: Tensor  # [N, 3, S, S] G0(ws), not clamped
+    residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion
+    aligned: Tensor  # [N, 3, R, R] the residual as ADA aligned it to `naive`
+    image: Tensor  # [N, 3, S, S] the fused result, not clamped
+
+
+def area_resize(images: Tensor, size: int) -> Tensor:  # N,3,H,H => N,3,size,size
+    """Mean over square blocks. Antialiased, unlike bilinear sampling, which the wavelet loss would punish."""
+    factor, rest = divmod(images.shape[-1], size)
+    if rest or images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"images must be square, a multiple of {size} px; these are {tuple(images.shape[2:])}")
+    return images if factor == 1 else F.avg_pool2d(images, factor)
+
+
+class WaGI(nn.Module):
+    """Wavelet-based GAN inversion of images [N, 3, S, S] in [-1, 1].
+
+    Fusion starts at the lowest gated block; the generator's layers below it do not depend on the gates, so
+    the naive and the final image share one pass through them.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: nn.Module,
+        aligner: DistortionAligner,
+        fusion: ConsultationEncoder,
+    ) -> None:
+        super().__init__()
+        self.generator, self.encoder = generator, encoder
+        self.aligner, self.fusion = aligner, fusion
+        self.resolution = min(256, generator.size)
+        self.fusion_start = min([*fusion.feature_channels, *fusion.wavelet_levels])
+
+    def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
+        """E0: latents of the naive inversion. The encoder predicts offsets from the mean latent."""
+        return self.encoder(area_resize(images, self.resolution)) + self.generator.latent_avg
+
+    def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
+        """The generator's state below the first gate, and the naive image G0(ws) [N, 3, S, S]."""
+        state = self.generator.prefix(ws, self.fusion_start)
+        return state, self.generator.suffix(ws, state, self.fusion_start)
+
+    def low_fidelity(self, naive: Tensor) -> Tensor:  # N,3,S,S => N,3,R,R
+        """The naive image as the aligner sees it: a valid image at the residual's resolution."""
+        return area_resize(naive.clamp(-1, 1), self.resolution)
+
+    def residual(self, images: Tensor, naive: Tensor) -> Tensor:  # => N,3,R,R
+        """What the naive inversion lost: Delta = X - X0 (paper, section 3.2)."""
+        return area_resize(images, self.resolution) - self.low_fidelity(naive)
+
+    def fuse(self, ws: Tensor, state: State, naive: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Align the residual to the naive image and decode with its gates => (aligned, image)."""
+        aligned = self.aligner(residual, self.low_fidelity(naive))
+        return aligned, self.decode(ws, state, aligned)
+
+    def decode(self, ws: Tensor, state: State, aligned: Tensor) -> Tensor:  # => N,3,S,S
+        """The gated part of the generator, from an aligned residual."""
+        return self.generator.suffix(ws, state, self.fusion_start, gates=self.fusion(aligned))
+
+    def invert(self, images: Tensor) -> Inversion:
+        """Invert images [N, 3, S, S] in [-1, 1]; ValueError when they are not square or of another size."""
+        self._check(images)
+        ws = self.encode(images)
+        state, naive = self.reconstruct(ws)
+        residual = self.residual(images, naive)
+        aligned, image = self.fuse(ws, state, naive, residual)
+        return Inversion(ws, naive, residual, aligned, image)
+
+    def edit(self, source: Tensor | Inversion, ws_edit: Tensor) -> Inversion:
+        """Render edited latents with the detail of the source.
+
+        The residual belongs to the source's own naive inversion and is aligned to the edited one.
+
+        Args:
+            source: images [N, 3, S, S], or what `invert` returned for them.
+            ws_edit: [N, n_latent, style_dim] edited latents.
+        """
+        inversion = self.invert(source) if isinstance(source, Tensor) else source
+        state, naive = self.reconstruct(ws_edit)
+        aligned, image = self.fuse(ws_edit, state, naive, inversion.residual)
+        return Inversion(ws_edit, naive, inversion.residual, aligned, image)
+
+    def _check(self, images: Tensor) -> None:
+        expected = (3, self.generator.size, self.generator.size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ValueError(f"images must be [N, {', '.join(map(str, expected))}], not {list(images.shape)}")
