@@ -1,0 +1,199 @@
+"""`wagi-rt`: the command line. Heavy modules are imported by the commands, so that --help is fast."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+from wagi_rt import __version__
+from wagi_rt.console import say
+from wagi_rt.errors import UserError
+
+_STARTED = time.perf_counter()
+_BACKENDS = ("onnx",)
+_INTERRUPTED = 130
+
+_EXAMPLES = """\
+examples:
+  wagi-rt invert photo.jpg -o inverted.png                     one image, with the embedded model
+  wagi-rt invert photo.jpg -o out.png --compare sheet.png      and a sheet: input, naive inversion, WaGI
+  wagi-rt invert photos/ -o out/ -m BUNDLE --batch 4           a folder, with your own model
+  wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
+  wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
+  wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
+  wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
+
+Results go to stdout, progress and errors to stderr.
+Exit status: 0 done, 1 at least one image failed (the others are done), 2 wrong usage.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line per mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"error: {message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
+    return value
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not '{text}'")
+    return value
+
+
+def _backend(text: str) -> str:
+    if text not in _BACKENDS:
+        raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(_BACKENDS)}")
+    return text
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    """Options that choose what runs the model."""
+    add = parser.add_argument
+    add(
+        "-m",
+        "--model",
+        metavar="BUNDLE",
+        help="folder written by export/to_onnx.py (default: the embedded model)",
+    )
+    add("--backend", type=_backend, default="onnx", metavar="|".join(_BACKENDS), help="engine (default onnx)")
+    add(
+        "--device",
+        default="cpu",
+        metavar="cpu|cuda[:N]",
+        help="where it runs, never anywhere else (default cpu)",
+    )
+    add("--fp16", "--half", dest="half", action="store_true", help="insist on a half-precision bundle")
+    add("--threads", type=_positive, metavar="N", help="CPU threads (default: the engine's choice)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option, without importing what they need."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="wagi-rt",
+        description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
+        epilog=_EXAMPLES,
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    invert = commands.add_parser(
+        "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES, formatter_class=raw
+    )
+    add = invert.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="image files, folders of images, or - for stdin")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="a file, a folder (made if needed), or - for stdout",
+    )
+    _add_engine(invert)
+    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
+    add("--fit", choices=("crop", "pad", "stretch"), default="crop",
+        help="how a picture becomes square: its centre, white bars, or stretched (default crop)")  # fmt: skip
+    add(
+        "--compare",
+        metavar="SHEET",
+        help="also draw input, naive inversion and WaGI side by side into this file",
+    )
+    add("--format", choices=("png", "jpg", "webp"), help="of the outputs (default: -o's suffix, else png)")
+    add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+    add("-q", "--quiet", action="store_true", help="errors only")
+    add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
+
+    info = commands.add_parser(
+        "info", help="describe a bundle", description="Describe a bundle, check its hashes."
+    )
+    info.add_argument("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
+    info.add_argument("--json", action="store_true", help="as one JSON object")
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure latency",
+        description="Measure whole inversions, file bytes to file bytes; prints JSON.",
+    )
+    add = bench.add_argument
+    _add_engine(bench)
+    add("--image", metavar="FILE", help="picture to invert (default: a synthetic 1024x1024 JPEG)")
+    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
+    add("--warmup", type=_count, default=10, metavar="N", help="runs before the clock starts (default 10)")
+    add("--iterations", type=_positive, default=100, metavar="N", help="measured runs (default 100)")
+    add("--duration", type=_seconds, metavar="S", help="measure for so many seconds instead")
+    add("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. Users see one line, never a traceback."""
+    args = build_parser().parse_args(argv)
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are removed
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what stdout cannot
+    try:
+        return _dispatch(args)
+    except UserError as error:
+        say(f"error: {error}")
+        return error.status
+    except BrokenPipeError:
+        # The reader of stdout is gone (`| head`): keep Python from complaining again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        say(f"error: {error.filename or 'stdout'}: {error.strerror or error}; check the output")
+        return 1
+    except MemoryError:
+        say("error: not enough memory; use a smaller --batch")
+        return 1
+    except KeyboardInterrupt:
+        say("error: interrupted; outputs that are listed above are complete")
+        return _INTERRUPTED
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    if args.command == "invert":
+        from wagi_rt.invert import invert
+
+        return invert(args)
+    if args.command == "info":
+        from wagi_rt.info import info
+
+        return info(args)
+    from wagi_rt.bench import bench
+
+    return bench(args, _STARTED)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

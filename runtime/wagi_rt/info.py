@@ -1,0 +1,77 @@
+"""`wagi-rt info`: what is in a bundle, and what this machine can run it with."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from wagi_rt import __version__
+from wagi_rt.errors import UserError
+from wagi_rt.manifest import Manifest, read
+
+
+def info(args: Namespace) -> int:
+    """The command: reads the bundle, checks every hash, prints a table or JSON on stdout."""
+    manifest = read(args.model)
+    report = _report(manifest)
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print("\n".join(_lines(manifest, report)))
+    return 0
+
+
+def _report(manifest: Manifest) -> dict[str, Any]:
+    sizes = {g.file: (manifest.folder / g.file).stat().st_size for g in manifest.graphs.values()}
+    sizes |= {name: (manifest.folder / name).stat().st_size for name in manifest.files}
+    return {
+        "wagi": __version__,
+        "bundle": str(manifest.folder),
+        "name": manifest.name,
+        "size": manifest.size,
+        "resolution": manifest.resolution,
+        "n_latent": manifest.n_latent,
+        "style_dim": manifest.style_dim,
+        "precision": manifest.precision,
+        "tolerance": manifest.tolerance,
+        "sha256": manifest.sha256,
+        "created": manifest.created,
+        "source": manifest.source,
+        "files": sizes,
+        "engines": _engines(),
+    }
+
+
+def _engines() -> dict[str, Any]:
+    """Backend -> what it can run on, or why it cannot."""
+    from wagi_rt.ort import import_onnxruntime
+
+    try:
+        onnxruntime = import_onnxruntime()
+    except UserError as error:
+        return {"onnx": {"error": str(error)}}
+    providers = onnxruntime.get_available_providers()
+    devices = ["cpu"] + (["cuda"] if "CUDAExecutionProvider" in providers else [])
+    return {"onnx": {"version": onnxruntime.__version__, "devices": devices}}
+
+
+def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
+    total = sum(report["files"].values()) / 1e6
+    lines = [
+        f"{manifest.name}: {manifest.size} px images, {manifest.precision}, "
+        f"{manifest.n_latent} styles of {manifest.style_dim}, detail recovered at {manifest.resolution} px",
+        f"bundle     {manifest.folder}",
+        f"created    {manifest.created or 'unknown'}",
+        f"sha256     {manifest.sha256} (manifest; all files verified)",
+        f"tolerance  {manifest.tolerance:g} (largest difference from PyTorch that the export accepts)",
+    ]
+    lines += [
+        f"source     {key}: {value}" for key, value in manifest.source.items() if not isinstance(value, dict)
+    ]
+    lines += [f"file       {name:<14} {size / 1e6:9.3f} MB" for name, size in report["files"].items()]
+    lines += [f"total      {total:.3f} MB"]
+    for backend, engine in report["engines"].items():
+        state = engine.get("error") or f"ONNX Runtime {engine['version']} on {', '.join(engine['devices'])}"
+        lines.append(f"backend    {backend}: {state}")
+    return lines

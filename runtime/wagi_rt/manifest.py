@@ -1,0 +1,264 @@
+"""The bundle's schema: a folder with manifest.json and ONNX graphs. Read, check, verify.
+
+Everything a bundle can have wrong is found here, before an engine sees it, and becomes one UserError line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from wagi_rt.errors import UserError
+
+SCHEMA = 1
+# fp16: half arithmetic. fp16-weights: half storage, FP32 arithmetic.
+PRECISIONS = ("fp32", "fp16", "fp16-weights")
+# Graph -> (input names, output names): the contract of the pipeline in session.py.
+GRAPHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "encoder": (("image_r",), ("ws",)),
+    "prefix": (("ws",), ("feature", "skip")),
+    "naive": (("ws", "feature", "skip"), ("image",)),
+    "align": (("residual", "image_r"), ("aligned",)),
+    "decode": (("ws", "feature", "skip", "aligned"), ("image",)),
+}
+REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
+Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file; inputs and outputs are float32 with a dynamic batch N in front."""
+
+    file: str
+    sha256: str
+    inputs: Shapes
+    outputs: Shapes
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side."""
+
+    folder: Path
+    name: str
+    size: int
+    resolution: int
+    n_latent: int
+    style_dim: int
+    precision: str
+    graphs: dict[str, Graph]
+    files: dict[str, str]
+    tolerance: float
+    created: str
+    source: dict[str, Any]
+    sha256: str  # of manifest.json, which holds the hash of every other file
+
+
+def embedded() -> Path:
+    """The bundle that comes with the package."""
+    return Path(__file__).resolve().parent / "demo"
+
+
+def read(bundle: str | os.PathLike[str] | None = None) -> Manifest:
+    """Read and check a bundle folder (or its manifest.json), the hash of every file included."""
+    folder = embedded() if bundle is None else Path(bundle)
+    if folder.name == "manifest.json":
+        folder = folder.parent
+    path = folder / "manifest.json"
+    if bundle is None and not os.path.isfile(path):
+        raise UserError("this installation holds no embedded model; name a bundle with -m BUNDLE", status=2)
+    if not os.path.exists(folder):
+        raise UserError(f"{folder}: bundle not found; name a folder written by export/to_onnx.py")
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: not a bundle, which is a folder with manifest.json and ONNX graphs")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a bundle, manifest.json is missing; {REMEDY}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
+    manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
+    _check_files(manifest)
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    """The file's SHA-256 in hex, read in pieces (external weights may be gigabytes)."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _check_files(manifest: Manifest) -> None:
+    """Every file named is there and has the recorded hash."""
+    expected = {graph.file: graph.sha256 for graph in manifest.graphs.values()} | manifest.files
+    for name, sha256 in expected.items():
+        path = manifest.folder / name
+        if not os.path.isfile(path):
+            raise UserError(f"{path}: the bundle is incomplete, this file is missing; {REMEDY}")
+        try:
+            good = file_sha256(path) == sha256
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+        if not good:
+            raise UserError(
+                f"{path}: sha256 differs from the manifest, the file was changed or damaged; {REMEDY}"
+            )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+class _Checker:
+    """Typed look-ups in the parsed JSON; the first fault raises UserError naming file and key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fail(self, what: str) -> UserError:
+        return UserError(f"{self.path}: {what}; {REMEDY}")
+
+    def get(self, data: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
+        if key not in data:
+            raise self.fail(f"key '{where}{key}' is missing")
+        value = data[key]
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.fail(f"key '{where}{key}' must be a {kind.__name__}, not {type(value).__name__}")
+        return value
+
+    def positive(self, data: dict[str, Any], key: str) -> int:
+        value = int(self.get(data, key, int))
+        if value < 1:
+            raise self.fail(f"key '{key}' must be positive, not {value}")
+        return value
+
+    def tolerance(self, data: dict[str, Any], where: str = "") -> float:
+        value = float(self.get(data, "tolerance", float, where))
+        if not 0 <= value < float("inf"):
+            raise self.fail(f"key '{where}tolerance' must be a finite number that is not negative")
+        return value
+
+    def file(self, name: str, where: str) -> str:
+        """A file name inside the bundle: relative, no way out of the folder, same on every system."""
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
+            raise self.fail(f"{where} names '{_printable(name)}', which is not a file inside the bundle")
+        return name
+
+    def hash(self, value: object, where: str) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise self.fail(f"{where} must be 64 hexadecimal digits")
+        return value
+
+    def manifest(self, data: object, folder: Path, sha256: str) -> Manifest:
+        if not isinstance(data, dict):
+            raise self.fail("must hold one JSON object")
+        schema = self.get(data, "schema", int)
+        if schema != SCHEMA:
+            raise UserError(
+                f"{self.path}: schema {schema} is unknown, this version reads schema {SCHEMA}; "
+                "install the matching wagi version or export the bundle again"
+            )
+        size, resolution = self.positive(data, "size"), self.positive(data, "resolution")
+        for key, value in (("size", size), ("resolution", resolution)):
+            if value & (value - 1) or value < 32:
+                raise self.fail(f"key '{key}' must be a power of two of at least 32, not {value}")
+        if resolution > size:
+            raise self.fail(f"key 'resolution' ({resolution}) must not be larger than 'size' ({size})")
+        precision = self.get(data, "precision", str)
+        if precision not in PRECISIONS:
+            raise self.fail(
+                f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{_printable(precision)}'"
+            )
+        graphs = self.get(data, "graphs", dict)
+        for name in GRAPHS:
+            if name not in graphs:
+                raise self.fail(f"graph '{name}' is missing")
+        files = self.get(data, "files", dict) if "files" in data else {}
+        manifest = Manifest(
+            folder=folder,
+            name=self.get(data, "name", str),
+            size=size,
+            resolution=resolution,
+            n_latent=self.positive(data, "n_latent"),
+            style_dim=self.positive(data, "style_dim"),
+            precision=precision,
+            graphs={name: self.graph(graphs, name) for name in graphs},
+            files={
+                self.file(n, "'files'"): self.hash(h, f"files['{_printable(n)}']") for n, h in files.items()
+            },
+            tolerance=self.tolerance(data),
+            created=self.get(data, "created", str) if "created" in data else "",
+            source=self.get(data, "source", dict) if "source" in data else {},
+            sha256=sha256,
+        )
+        self.contract(manifest)
+        return manifest
+
+    def graph(self, graphs: dict[str, Any], name: str) -> Graph:
+        data = self.get(graphs, name, dict, "graphs.")
+        where = f"graphs.{name}."
+        return Graph(
+            file=self.file(self.get(data, "file", str, where), f"key '{where}file'"),
+            sha256=self.hash(data.get("sha256"), f"key '{where}sha256'"),
+            inputs=self.shapes(self.get(data, "inputs", dict, where), where + "inputs."),
+            outputs=self.shapes(self.get(data, "outputs", dict, where), where + "outputs."),
+            tolerance=self.tolerance(data, where),
+        )
+
+    def shapes(self, tensors: dict[str, Any], where: str) -> Shapes:
+        """{name: {"shape": ["N", ...], "dtype": "float32"}} => {name: shape without the batch}."""
+        shapes = {}
+        for name in tensors:
+            data = self.get(tensors, name, dict, where)
+            shape = self.get(data, "shape", list, f"{where}{name}.")
+            if len(shape) < 2 or not isinstance(shape[0], str):
+                raise self.fail(f"key '{where}{name}.shape' must be [\"N\", ...] with a dynamic batch")
+            if not all(type(side) is int and side > 0 for side in shape[1:]):
+                raise self.fail(f"key '{where}{name}.shape' must have fixed positive sizes after the batch")
+            if self.get(data, "dtype", str, f"{where}{name}.") != "float32":
+                raise self.fail(f"key '{where}{name}.dtype' must be float32 (in both precisions)")
+            shapes[name] = tuple(shape[1:])
+        return shapes
+
+    def contract(self, manifest: Manifest) -> None:
+        """The tensors of the five graphs fit the pipeline and each other."""
+        image = (3, manifest.size, manifest.size)
+        small = (3, manifest.resolution, manifest.resolution)
+        known: Shapes = {
+            "image": image, "image_r": small, "residual": small, "aligned": small,
+            "ws": (manifest.n_latent, manifest.style_dim),
+        }  # fmt: skip
+        known |= {n: s for n, s in manifest.graphs["prefix"].outputs.items() if n in ("feature", "skip")}
+        for name, (inputs, outputs) in GRAPHS.items():
+            graph = manifest.graphs[name]
+            for kind, wanted, found in (
+                ("inputs", inputs, graph.inputs),
+                ("outputs", outputs, graph.outputs),
+            ):
+                if set(wanted) != set(found):
+                    raise self.fail(f"key 'graphs.{name}.{kind}' must be {', '.join(wanted)}")
+                for tensor in wanted:
+                    if found[tensor] != known[tensor]:
+                        shape = list(known[tensor])
+                        raise self.fail(f"key 'graphs.{name}.{kind}.{tensor}.shape' must be N and {shape}")
+
+
+def _printable(text: str) -> str:
+    """The name as it may stand in a one-line message."""
+    return text.encode("unicode_escape").decode("ascii")[:80]

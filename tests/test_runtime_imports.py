@@ -1,0 +1,133 @@
+"""Who may import whom: the runtime works without torch, and every forbidden arrow is found in the sources."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+from PIL import Image
+from tiny_bundle import write_tiny_bundle
+
+RUNTIME = ROOT / "runtime" / "wagi_rt"
+FORBIDDEN_IN_RUNTIME = ("torch", "wagi", "export")
+# Part -> modules of this project that it may import (design.md, "The house").
+ALLOWED = {
+    "wagi": {"wagi"},
+    "runtime/wagi_rt": {"wagi_rt"},
+    "export": {"wagi", "wagi_rt", "export"},
+    "benchmarks": {"wagi", "wagi_rt", "export", "benchmarks"},
+}
+OURS = {"wagi", "wagi_rt", "export", "tests", "benchmarks"}
+# What the runtime may import besides the standard library; the engines only inside functions.
+RUNTIME_LIBRARIES = {"numpy", "PIL"}
+RUNTIME_ENGINES = {"onnxruntime"}
+
+BLOCKER = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {FORBIDDEN_IN_RUNTIME!r}:
+            raise ImportError("forbidden in the runtime: " + name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def modules(folder: Path) -> list[str]:
+    names = (path.relative_to(folder.parent).with_suffix("") for path in sorted(folder.rglob("*.py")))
+    return [".".join(name.parts).removesuffix(".__init__") for name in names if name.name != "__main__"]
+
+
+def run(code: str, path: Path = ROOT / "runtime") -> subprocess.CompletedProcess:
+    """Python code in a fresh process where torch, wagi and export cannot be imported."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + code], capture_output=True, text=True, env=env, timeout=60
+    )
+
+
+@pytest.mark.parametrize("name", FORBIDDEN_IN_RUNTIME)
+def test_the_blocker_blocks(name):
+    assert "forbidden in the runtime" in run(f"import {name}").stderr
+
+
+def test_every_runtime_module_imports_without_torch():
+    found = modules(RUNTIME)
+    assert {"wagi_rt", "wagi_rt.cli", "wagi_rt.haar", "wagi_rt.session", "wagi_rt.bench"} <= set(found)
+    done = run("import " + ", ".join(found))
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_inversion_without_torch(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "in.png")
+    arguments = [
+        "invert",
+        str(tmp_path / "in.png"),
+        "-m",
+        str(bundle),
+        "-o",
+        str(tmp_path / "out.png"),
+        "--json",
+    ]
+    arguments += ["--compare", str(tmp_path / "sheet.png")]
+    done = run(f"from wagi_rt.cli import main; sys.exit(main({arguments!r}))")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").exists() and (tmp_path / "sheet.png").exists()
+
+
+def test_importing_the_package_is_light():
+    done = run("import wagi_rt; wagi_rt.load; print({'numpy', 'PIL', 'onnxruntime'} & set(sys.modules))")
+    assert done.stdout == "set()\n", done.stderr
+
+
+def imports(source: str, top_level: bool = False) -> set[str]:
+    """Packages that a source imports, wherever the statement stands (or only outside functions)."""
+    tree = ast.parse(source)
+    inner = {
+        n
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)
+        for n in ast.walk(f)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if top_level and node in inner:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func) and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                found.add(name.value.partition(".")[0])
+    return found
+
+
+def test_the_scan_sees_every_form_of_import():
+    source = "import a.b as c\nfrom d.e import f\nfrom . import g\ndef h():\n  import i\n"
+    source += "importlib.import_module('j.k')"
+    assert imports(source) == {"a", "d", "i", "j"}
+    assert imports(source, top_level=True) == {"a", "d", "j"}
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_no_forbidden_arrow(part):
+    sources = sorted((ROOT / part).rglob("*.py"))
+    assert sources or part == "benchmarks"
+    wrong = {
+        str(path.relative_to(ROOT)): (imports(path.read_text()) & OURS) - ALLOWED[part] for path in sources
+    }
+    assert not {path: names for path, names in wrong.items() if names}
+
+
+def test_the_runtime_imports_only_what_its_base_install_has():
+    for path in sorted(RUNTIME.rglob("*.py")):
+        outside = imports(path.read_text()) - set(sys.stdlib_module_names) - {"wagi_rt"}
+        assert outside <= RUNTIME_LIBRARIES | RUNTIME_ENGINES, path
+        assert not imports(path.read_text(), top_level=True) & RUNTIME_ENGINES, (
+            f"{path}: import engines in functions"
+        )

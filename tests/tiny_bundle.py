@@ -1,0 +1,209 @@
+"""A small valid bundle made of plain ONNX nodes, for tests of the runtime that need no torch and no export.
+
+Its "model" is a caricature of WaGI that keeps the real contract: the encoder stores an 8x8 version of
+the image in the latents, the naive inversion is that blur, the aligner passes the residual on, and the
+decoder adds it back (times `keep`), so that WaGI's result is closer to the input than the naive one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+node = helper.make_node
+N_LATENT, STYLE_DIM, CODE = 8, 32, 8  # 8 * 32 >= 3 * 8 * 8 values of the blurred image
+BLUR = 3 * CODE * CODE
+FEATURE = (4, 16, 16)
+SKIP = (12, 8, 8)
+
+
+def write_tiny_bundle(
+    folder: Path,
+    size: int = 64,
+    resolution: int = 64,
+    precision: str = "fp32",
+    keep: float = 0.75,
+    name: str = "tiny",
+    external: bool = False,
+) -> Path:
+    """Write the bundle and return its folder; external=True keeps a weight in weights.bin, listed by hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = {
+        "image": [3, size, size],
+        "image_r": [3, resolution, resolution],
+        "residual": [3, resolution, resolution],
+        "aligned": [3, resolution, resolution],
+        "ws": [N_LATENT, STYLE_DIM],
+        "feature": list(FEATURE),
+        "skip": list(SKIP),
+    }
+    graphs = {}
+    for graph, (inputs, outputs, nodes, weights) in _graphs(size, resolution, keep).items():
+        model = _model(graph, inputs, outputs, nodes, weights, shapes)
+        path = folder / f"{graph}.onnx"
+        if external and graph == "align":
+            onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+        else:
+            onnx.save(model, path)
+        graphs[graph] = {
+            "file": path.name,
+            "sha256": sha256(path),
+            "inputs": {n: {"shape": ["N", *shapes[n]], "dtype": "float32"} for n in inputs},
+            "outputs": {n: {"shape": ["N", *shapes[n]], "dtype": "float32"} for n in outputs},
+            "tolerance": 1e-4,
+        }
+    manifest = {
+        "schema": 1,
+        "name": name,
+        "size": size,
+        "resolution": resolution,
+        "n_latent": N_LATENT,
+        "style_dim": STYLE_DIM,
+        "precision": precision,
+        "graphs": graphs,
+        "files": {"weights.bin": sha256(folder / "weights.bin")} if external else {},
+        "created": "2026-01-01T00:00:00+00:00",
+        "source": {"checkpoint": "none"},
+        "tolerance": 1e-3,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    return folder
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    """Replace top-level keys of the manifest; a value of None removes the key."""
+    path = folder / "manifest.json"
+    data = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
+
+
+def run_cli(*arguments: object) -> int:
+    """`wagi-rt ARGUMENTS` in this process; its exit status, also where argparse ends it."""
+    from wagi_rt.cli import main
+
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def error_line(stderr: str) -> str:
+    """The single error that a user was shown; fails if there is none, more than one, or a traceback."""
+    assert "Traceback" not in stderr
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, stderr
+    return errors[0]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _graphs(size: int, resolution: int, keep: float) -> dict:
+    """Graph -> (inputs, outputs, nodes, weights)."""
+    base_nodes, base_weights = _base(size)
+    nothing = [
+        node("Mul", ["image_r", "none"], ["nothing"]),
+        node("Add", ["residual", "nothing"], ["aligned"]),
+    ]
+    detail = [
+        node("Resize", ["aligned", "", "grow"], ["detail"], mode="nearest"),
+        node("Mul", ["detail", "keep"], ["kept"]),
+        node("Add", ["base", "kept"], ["image"]),
+    ]
+    grow = np.array([1, 1, size / resolution, size / resolution], np.float32)
+    shared = ["ws", "feature", "skip"]
+    return {
+        "encoder": (["image_r"], ["ws"], *_encoder(resolution // CODE)),
+        "prefix": (["ws"], ["feature", "skip"], *_prefix()),
+        "naive": (shared, ["image"], [*base_nodes, node("Identity", ["base"], ["image"])], base_weights),
+        "align": (["residual", "image_r"], ["aligned"], nothing, {"none": np.zeros((3, 1, 1), np.float32)}),
+        "decode": (
+            [*shared, "aligned"],
+            ["image"],
+            [*base_nodes, *detail],
+            {**base_weights, "grow": grow, "keep": np.array(keep, np.float32)},
+        ),
+    }
+
+
+def _encoder(side: int) -> tuple[list, dict]:
+    """The mean of every side x side block, as latents filled up with zeros."""
+    nodes = [
+        node("AveragePool", ["image_r"], ["pooled"], kernel_shape=[side, side], strides=[side, side]),
+        node("Flatten", ["pooled"], ["flat"]),
+        node("Pad", ["flat", "padding"], ["padded"]),
+        node("Reshape", ["padded", "shape"], ["ws"]),
+    ]
+    return nodes, {
+        "padding": ints(0, 0, 0, N_LATENT * STYLE_DIM - BLUR),
+        "shape": ints(0, N_LATENT, STYLE_DIM),
+    }
+
+
+def _blur() -> tuple[list, dict]:
+    """Latents -> the values of the 8x8 image that they hold."""
+    nodes = [node("Flatten", ["ws"], ["all"]), node("Slice", ["all", "start", "end", "axis"], ["blur"])]
+    return nodes, {"start": ints(0), "end": ints(BLUR), "axis": ints(1)}
+
+
+def _prefix() -> tuple[list, dict]:
+    """Two different random projections of the latents."""
+    nodes, weights = _blur()
+    rng = np.random.default_rng(0)
+    for name, shape in (("feature", FEATURE), ("skip", SKIP)):
+        nodes += [
+            node("MatMul", ["blur", f"to_{name}"], [f"flat_{name}"]),
+            node("Reshape", [f"flat_{name}", f"{name}_shape"], [name]),
+        ]
+        weights[f"to_{name}"] = rng.normal(0, 0.1, (BLUR, int(np.prod(shape)))).astype(np.float32)
+        weights[f"{name}_shape"] = ints(0, *shape)
+    return nodes, weights
+
+
+def _base(size: int) -> tuple[list, dict]:
+    """The 8x8 image enlarged, tinted by feature minus skip: mixing the two up gives another image."""
+    nodes, weights = _blur()
+    nodes += [
+        node("Reshape", ["blur", "code"], ["small"]),
+        node("GlobalAveragePool", ["feature"], ["f"]),
+        node("ReduceMean", ["f", "axis"], ["f1"], keepdims=1),
+        node("GlobalAveragePool", ["skip"], ["s"]),
+        node("ReduceMean", ["s", "axis"], ["s1"], keepdims=1),
+        node("Sub", ["f1", "s1"], ["difference"]),
+        node("Mul", ["difference", "tenth"], ["tint"]),
+        node("Resize", ["small", "", "scales"], ["large"], mode="nearest"),
+        node("Add", ["large", "tint"], ["base"]),
+    ]
+    weights["code"] = ints(0, 3, CODE, CODE)
+    weights["scales"] = np.array([1, 1, size / CODE, size / CODE], np.float32)
+    weights["tenth"] = np.array(0.1, np.float32)
+    return nodes, weights
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def _model(
+    graph: str, inputs: list, outputs: list, nodes: list, weights: dict, shapes: dict
+) -> onnx.ModelProto:
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shapes[name]])
+
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            graph,
+            [value(name) for name in inputs],
+            [value(name) for name in outputs],
+            [numpy_helper.from_array(array, name) for name, array in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
