@@ -1,0 +1,209 @@
+"""Data sets on disk: a folder of PNG files, or numpy memmaps for training. Resumable, independent of N."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wagi.errors import UserError
+from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, sample, vector
+from wagi.portraits.scene import LABELS, render_both
+from wagi.portraits.streams import portrait_seed
+
+VERSION = 1  # of the pictures: raised when the renderer's output changes, so that no run mixes two worlds
+SAVE_EVERY = 32
+SHEET = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the content of a data set."""
+
+    count: int
+    size: int
+    seed: int
+    memmap: bool = False
+    supersample: int = 2
+    version: int = VERSION
+
+
+def portrait(seed: int, index: int) -> Portrait:
+    """Portrait `index` of the data set with this seed, whatever the number of portraits."""
+    return sample(portrait_seed(seed, index))
+
+
+def _work(task: tuple[int, int, int, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    seed, index, size, supersample = task
+    chosen = portrait(seed, index)
+    image, regions = render_both(chosen, size, supersample)
+    return index, image, regions, vector(chosen)
+
+
+def _rendered(settings: Settings, indices: list[int], workers: int) -> Iterator[tuple]:
+    """Results of `_work` in the order of `indices`."""
+    tasks = [(settings.seed, index, settings.size, settings.supersample) for index in indices]
+    if workers <= 1:
+        yield from map(_work, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(_work, tasks, chunksize=4)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(value, indent=1))
+    os.replace(beside, path)
+
+
+def _save_image(path: Path, image: np.ndarray) -> None:
+    beside = path.with_name(path.name + ".part")
+    Image.fromarray(image).save(beside, format="PNG")
+    os.replace(beside, path)
+
+
+def _open(out: Path, settings: Settings) -> int:
+    """Prepare the folder; how many portraits an earlier run of the same settings finished.
+
+    Raises UserError for a folder that holds anything else.
+    """
+    meta = out / "meta.json"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder", status=2)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not meta.exists():
+            if any(out.iterdir()):
+                raise UserError(
+                    f"--out {out}: not empty and not a portraits run; name a new folder", status=2
+                )
+            _write_meta(out, settings, 0)
+            return 0
+        found = json.loads(meta.read_text())
+        earlier = found["settings"]
+        done = int(found["done"])
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be used ({error.strerror or error}); name a writable folder"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"--out {out}: its meta.json is not a portraits run's; name a new folder", status=2
+        ) from None
+    wanted = asdict(settings)
+    different = [
+        f"{key} {earlier.get(key)} there, {wanted[key]} asked"
+        for key in wanted
+        if earlier.get(key) != wanted[key]
+    ]
+    if different:
+        raise UserError(
+            f"--out {out}: holds another run ({'; '.join(different)}); name a new folder", status=2
+        )
+    return done
+
+
+def _write_meta(out: Path, settings: Settings, done: int) -> None:
+    flat = {"size": settings.size, "seed": settings.seed, "count": settings.count, "done": done}
+    parameters = {"num_parameters": NUM_PARAMETERS, "labels": list(LABELS)}
+    _write_json(out / "meta.json", flat | parameters | {"settings": asdict(settings)})
+
+
+def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
+    """The memmaps, created at full length on the first run. Raises UserError for one that is damaged."""
+    count, size = settings.count, settings.size
+    layout: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "images": (np.uint8, (count, size, size, 3)),
+        "regions": (np.uint8, (count, size, size)),
+        "parameters": (np.float32, (count, NUM_PARAMETERS)),
+    }
+    arrays = {}
+    for name, (dtype, shape) in layout.items():
+        path = out / f"{name}.npy"
+        if not path.exists():
+            arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            continue
+        try:
+            arrays[name] = np.lib.format.open_memmap(path, mode="r+")
+        except ValueError:
+            raise UserError(f"{path}: damaged; delete the folder and render again") from None
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise UserError(f"{path}: not of this run; delete the folder and render again")
+    return arrays
+
+
+def contact_sheet(images: list[np.ndarray], columns: int = 8) -> np.ndarray:
+    """Pictures side by side, uint8 [rows*S, columns*S, 3], black where none is left."""
+    size = images[0].shape[0]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    sheet = np.zeros((rows * size, columns * size, 3), np.uint8)
+    for k, image in enumerate(images):
+        top, left = k // columns * size, k % columns * size
+        sheet[top : top + size, left : left + size] = image
+    return sheet
+
+
+def _bar(total: int, done: int, progress: bool):
+    """A tqdm bar on stderr."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise UserError("tqdm is not installed; run: pip install 'wagi[train]'") from None
+    return tqdm(total=total, initial=done, unit="portrait", disable=not progress)
+
+
+def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = True) -> int:
+    """Render a data set into `out`; how many portraits this call rendered (0 when it was complete).
+
+    A killed run is taken up by the same call. With `memmap`: images.npy, regions.npy, parameters.npy at full
+    length from the start, meta.json counts the finished ones. Otherwise images/000000.png and so on, and
+    parameters.npy at the end. Both end with attributes.jsonl and contact_sheet.png. Raises UserError.
+    """
+    done = _open(out, settings)
+    pictures = out / "images"
+    try:
+        arrays = _arrays(out, settings) if settings.memmap else None
+        if arrays is None:
+            pictures.mkdir(exist_ok=True)
+        remaining = list(range(done, settings.count))
+        with _bar(settings.count, done, progress) as bar:
+            for index, image, regions, values in _rendered(settings, remaining, workers):
+                if arrays is None:
+                    _save_image(pictures / f"{index:06d}.png", image)
+                else:
+                    arrays["images"][index], arrays["regions"][index] = image, regions
+                    arrays["parameters"][index] = values
+                bar.update()
+                if (index + 1) % SAVE_EVERY == 0 or index + 1 == settings.count:
+                    for array in (arrays or {}).values():
+                        array.flush()
+                    _write_meta(out, settings, index + 1)
+        _finish(out, settings, arrays)
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be written ({error.strerror or error}); free space or name another folder"
+        ) from None
+    return len(remaining)
+
+
+def _finish(out: Path, settings: Settings, arrays: dict[str, np.memmap] | None) -> None:
+    """Attributes, parameters of a picture folder, contact sheet."""
+    portraits = [portrait(settings.seed, index) for index in range(settings.count)]
+    lines = "".join(json.dumps(attributes(one)) + "\n" for one in portraits)
+    beside = out / "attributes.jsonl.part"
+    beside.write_text(lines)
+    os.replace(beside, out / "attributes.jsonl")
+    first = range(min(SHEET, settings.count))
+    if arrays is None:
+        np.save(out / "parameters.part.npy", np.stack([vector(one) for one in portraits]))
+        os.replace(out / "parameters.part.npy", out / "parameters.npy")
+        images = [np.asarray(Image.open(out / "images" / f"{index:06d}.png")) for index in first]
+    else:
+        images = [np.asarray(arrays["images"][index]) for index in first]
+    _save_image(out / "contact_sheet.png", contact_sheet(images))
