@@ -1,0 +1,291 @@
+"""Settings: one dataclass for the model, one per training stage, and the presets as one table."""
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from wagi.errors import UserError
+
+STAGES = ("generator", "encoder", "inversion")
+# Settings that do not change what the next step computes: a run may be resumed with other values.
+FREE_ON_RESUME = {"kimg", "log_every", "save_every", "grid_every", "snapshot_every"}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to build the four parts of a model. Levels are resolutions in pixels."""
+
+    size: int = 256
+    generator: str = "swagan"  # swagan | stylegan2
+    style_dim: int = 512
+    n_mlp: int = 8
+    channel_multiplier: float = 2
+    max_channels: int = 512
+    to_rgb_kernel: int = 1
+    param_dim: int = 0  # > 0: the mapping network reads a scene's parameters (a distilled generator)
+    encoder: str = "e4e"  # e4e | small
+    encoder_input: int = 256
+    encoder_width: int = 48
+    aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
+    feature_levels: tuple[int, ...] = (64, 128)
+    wavelet_levels: tuple[int, ...] = (128,)
+    fusion_widths: tuple[int, ...] = (32, 48, 64)
+    fusion_hidden: int = 0  # width inside the heads; 0: as HFGI (the width of the head's output)
+
+    @property
+    def resolution(self) -> int:
+        """R, the resolution of the residual (paper_vs_references 20)."""
+        return min(256, self.size)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every stage needs. `batch` counts images per optimiser step over all processes."""
+
+    batch: int = 8
+    lr: float = 1e-4
+    kimg: float = 800.0
+    seed: int = 0
+    precision: str = "fp32"  # fp32 | bf16 | fp16
+    accumulate: int = 1
+    optimizer: str = "ranger"  # ranger | adam
+    lr_rampdown: float = 0.0  # the last fraction of the run over which the rate falls to 0 (cosine)
+    ema_kimg: float = 10.0  # half-life of the weight average
+    flip: bool = True
+    holdout: int = 0  # the first images of the data set, kept for evaluation
+    log_every: int = 50
+    save_every: int = 1000
+    grid_every: int = 1000
+    snapshot_every: int = 0  # > 0: also keep RUN/step-*.pt
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(TrainConfig):
+    """Stage 1. gan: the paper's G0 from noise. distill: G0 and E0 from rendered parameters."""
+
+    mode: str = "gan"  # gan | distill
+    batch: int = 16
+    lr: float = 2e-3
+    kimg: float = 25000.0
+    optimizer: str = "adam"
+    mixing: float = 0.9
+    r1_gamma: float = 10.0
+    r1_every: int = 16
+    path_weight: float = 2.0
+    path_every: int = 4
+    path_decay: float = 0.01
+    latent_avg_beta: float = 0.995
+    encoder_lr: float = 1e-3
+    mapping_lr: float = 0.1  # distill: of weights that act with a factor 0.01
+    lambda_image: float = 10.0
+    lambda_wave: float = 0.25
+    lambda_w: float = 0.5
+    lambda_adv: float = 0.0
+    # weight of background, clothes, skin, eyes, mouth, hair, hat, letters, accessories in the image loss
+    region_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderConfig(TrainConfig):
+    """Stage 2: E0 for a frozen G0 (e4e recipe, architectures.md section 5)."""
+
+    kimg: float = 1600.0
+    lambda_l2: float = 1.0
+    lambda_wave: float = 0.0
+    lambda_lpips: float = 0.8
+    lambda_id: float = 0.1
+    lambda_delta: float = 2e-4
+    lambda_adv: float = 0.1  # latent discriminator
+    discriminator_lr: float = 2e-5
+    r1_gamma: float = 10.0
+    r1_every: int = 16
+    pool: int = 50
+    progressive_start: int = 20000  # steps; 0 trains all styles from the first step
+    progressive_every: int = 2000
+    region_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class InversionConfig(TrainConfig):
+    """Stage 3: ADA and fusion, E0 and G0 frozen (paper eq. 2; paper_vs_references 10, 11, 24-28)."""
+
+    lambda_l2: float = 1.0
+    lambda_wave: float = 0.1
+    lambda_lpips: float = 0.8
+    lambda_id: float = 0.1
+    lambda_ada: float = 1.0
+    lambda_wave_ada: float = 0.1
+    ada_steps: int = 0  # steps of ADA alone before the joint training
+    distortion: float = 0.15
+    warp_probability: float = 0.9
+    warp_per_sample: bool = True
+    region_weights: tuple[float, ...] = ()
+
+
+STAGE_CONFIGS: dict[str, type[TrainConfig]] = {
+    "generator": GeneratorConfig,
+    "encoder": EncoderConfig,
+    "inversion": InversionConfig,
+}
+
+_REGIONS = (0.5, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0)
+_PORTRAITS_MODEL = dict(
+    size=64, style_dim=160, n_mlp=4, channel_multiplier=0.125, max_channels=128, encoder="small",
+    encoder_input=64, encoder_width=48, aligner_channels=(12, 24, 32, 48), feature_levels=(16, 32),
+    wavelet_levels=(32,), fusion_widths=(24, 32, 48), fusion_hidden=48,
+)  # fmt: skip
+_PORTRAITS_RUN = dict(flip=False, holdout=512, optimizer="adam", batch=16)
+_PORTRAITS_GENERATOR = dict(
+    **_PORTRAITS_RUN, mode="distill", lr=2e-3, encoder_lr=1e-3, kimg=1000.0, ema_kimg=5.0, lr_rampdown=0.3,
+    latent_avg_beta=0.998, region_weights=_REGIONS, save_every=500, grid_every=1000, r1_gamma=1.0,
+)  # fmt: skip
+_PORTRAITS_ENCODER = dict(
+    **_PORTRAITS_RUN, lr=5e-4, kimg=200.0, ema_kimg=5.0, lr_rampdown=0.3, lambda_l2=1.0, lambda_wave=0.1,
+    lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
+    save_every=500,
+)  # fmt: skip
+_PORTRAITS_INVERSION = dict(
+    **_PORTRAITS_RUN, lr=1e-3, kimg=200.0, ema_kimg=5.0, lr_rampdown=0.3, lambda_lpips=0.0, lambda_id=0.0,
+    ada_steps=2000, save_every=500,
+)  # fmt: skip
+_FFHQ = dict(generator=dict(), encoder=dict(), inversion=dict())
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "portraits-64": dict(
+        model=_PORTRAITS_MODEL, generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER,
+        inversion=_PORTRAITS_INVERSION,
+    ),
+    "portraits-128": dict(
+        model={**_PORTRAITS_MODEL, "size": 128, "fusion_widths": (24, 32, 48, 64)},
+        generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER, inversion=_PORTRAITS_INVERSION,
+    ),
+    "ffhq1024": dict(model=dict(size=1024), **_FFHQ),
+    "ffhq256": dict(model=dict(size=256), **_FFHQ),
+    "smoke": dict(
+        model={
+            **_PORTRAITS_MODEL, "size": 32, "n_mlp": 2, "max_channels": 16, "encoder_input": 32,
+            "encoder_width": 8, "aligner_channels": (4, 6, 8, 10), "feature_levels": (8, 16),
+            "wavelet_levels": (16,), "fusion_widths": (6, 8, 10), "fusion_hidden": 8,
+        },
+        generator={**_PORTRAITS_GENERATOR, "batch": 4, "kimg": 0.04, "holdout": 4},
+        encoder={**_PORTRAITS_ENCODER, "batch": 4, "kimg": 0.04, "holdout": 4},
+        inversion={**_PORTRAITS_INVERSION, "batch": 4, "kimg": 0.04, "holdout": 4, "ada_steps": 3},
+    ),
+}  # fmt: skip
+
+# The paper's ablation (table 4): each letter adds one thing to the one before.
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "A": dict(generator="stylegan2", wavelets=False, wave_loss=False),
+    "B": dict(generator="swagan", wavelets=False, wave_loss=False),
+    "C": dict(generator="swagan", wavelets=False, wave_loss=True),
+    "D": dict(generator="swagan", wavelets=True, wave_loss=True),
+}
+
+
+def settings(
+    preset: str, stage: str, overrides: dict[str, str] | None = None, configuration: str = ""
+) -> tuple[ModelConfig, TrainConfig]:
+    """The settings of one run: preset, then the paper's configuration A-D, then `--set` texts on top."""
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset}: no such preset; choose from {', '.join(PRESETS)}", 2)
+    table = PRESETS[preset]
+    model, train = ModelConfig(**table["model"]), STAGE_CONFIGS[stage](**table[stage])
+    if configuration:
+        model, train = _configure(model, train, configuration)
+    return apply_overrides(model, train, overrides or {})
+
+
+def _configure(model: ModelConfig, train: TrainConfig, letter: str) -> tuple[ModelConfig, TrainConfig]:
+    """The paper's configuration A-D: HFGI's single feature level unless the wavelets are fused as well."""
+    if letter not in CONFIGURATIONS:
+        raise UserError(f"--configuration {letter}: choose from {', '.join(CONFIGURATIONS)}", 2)
+    chosen = CONFIGURATIONS[letter]
+    model = dataclasses.replace(model, generator=chosen["generator"])
+    if not chosen["wavelets"]:
+        model = dataclasses.replace(model, feature_levels=model.feature_levels[:1], wavelet_levels=())
+    if not chosen["wave_loss"] and isinstance(train, InversionConfig):
+        train = dataclasses.replace(train, lambda_wave=0.0, lambda_wave_ada=0.0)
+    return model, train
+
+
+def apply_overrides(
+    model: ModelConfig, train: TrainConfig, overrides: dict[str, str]
+) -> tuple[ModelConfig, TrainConfig]:
+    """`--set name=value`: texts, read by the type of the setting. Stage settings win over model settings."""
+    for name, text in overrides.items():
+        if hasattr(train, name):
+            train = dataclasses.replace(train, **{name: _parse(type(train), name, text)})
+        elif name in {f.name for f in dataclasses.fields(model)}:
+            model = dataclasses.replace(model, **{name: _parse(type(model), name, text)})
+        else:
+            known = sorted(f.name for part in (model, train) for f in dataclasses.fields(part))
+            raise UserError(f"--set {name}: no such setting; settings are {', '.join(known)}", 2)
+    check(model, train)
+    return model, train
+
+
+def _parse(owner: type, name: str, text: str) -> Any:
+    """One setting from text; tuples are comma-separated, `` is the empty tuple."""
+    kind = typing.get_type_hints(owner)[name]
+    try:
+        if isinstance(kind, types.GenericAlias):
+            return tuple(kind.__args__[0](t) for t in text.split(",") if t)
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                text.lower()
+            ]
+        value = kind(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+        return value
+    except (ValueError, KeyError):
+        shown = kind.__name__ if kind in (int, float, str, bool) else str(kind)
+        raise UserError(f"--set {name}={text}: not a value of type {shown}", 2) from None
+
+
+def check(model: ModelConfig, train: TrainConfig) -> None:
+    """Refuse settings that cannot work, naming the setting."""
+
+    def refuse(name: str, value: object, why: str) -> typing.NoReturn:
+        raise UserError(f"{name}={value}: {why}", 2)
+
+    if model.size < 32 or model.size > 1024 or model.size & (model.size - 1):
+        refuse("size", model.size, "must be a power of two from 32 to 1024")
+    for name in ("feature_levels", "wavelet_levels"):
+        for level in getattr(model, name):
+            if level not in (model.resolution >> k for k in range(5)) or level < 8:
+                refuse(name, level, f"must be {model.resolution} divided by a power of two, at least 8")
+    for name, value in (("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "small"))):
+        if getattr(model, name) not in value:
+            refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
+    if model.generator == "stylegan2" and model.wavelet_levels:
+        refuse("wavelet_levels", model.wavelet_levels, "a StyleGAN2 generator has no wavelets; set it empty")
+    if train.precision not in ("fp32", "bf16", "fp16"):
+        refuse("precision", train.precision, "choose from fp32, bf16, fp16")
+    if train.optimizer not in ("adam", "ranger"):
+        refuse("optimizer", train.optimizer, "choose from adam, ranger")
+    for name in ("batch", "accumulate", "kimg", "lr", "log_every", "save_every", "grid_every"):
+        if getattr(train, name) <= 0:
+            refuse(name, getattr(train, name), "must be greater than 0")
+    if getattr(train, "mode", "gan") not in ("gan", "distill"):
+        refuse("mode", train.mode, "choose from gan, distill")  # type: ignore[attr-defined]
+    weights = getattr(train, "region_weights", ())
+    if weights and len(weights) != 9:
+        refuse("region_weights", weights, "nine numbers are needed, one per region label")
+
+
+def to_dict(config: ModelConfig | TrainConfig) -> dict:
+    """Plain containers, for checkpoints and logs (tuples become lists)."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def model_from_dict(values: dict, where: str) -> ModelConfig:
+    """The model settings stored in a checkpoint; `where` names the file in the error."""
+    known = {f.name for f in dataclasses.fields(ModelConfig)}
+    if unknown := sorted(set(values) - known):
+        raise UserError(f"{where}: unknown model settings {', '.join(unknown)}; written by a newer version?")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelConfig(**plain)

@@ -1,0 +1,274 @@
+"""Training data: image folders, pre-rendered portraits, and an order that depends on seed and step only.
+
+An item is a dict: image [3, S, S] float32 in [-1, 1]; portraits add params [P] float32 and mask [S, S] uint8
+(region labels 0 background, 1 clothes, 2 skin, 3 eyes, 4 mouth, 5 hair, 6 hat, 7 letters, 8 accessories).
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wagi.errors import UserError
+
+Item = dict[str, Tensor]
+
+
+class Dataset(Protocol):
+    param_dim: int  # 0: no parameters
+
+    def __len__(self) -> int: ...
+
+    def get(self, index: int, flip: bool) -> Item: ...
+
+
+def to_float(image: np.ndarray) -> Tensor:  # S,S,3 uint8 => 3,S,S float32 in [-1, 1]
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+
+
+# ----------------------------------------------------------------------------------------------- images
+
+
+class ImageFolder:
+    """Every image below a folder, resized by Pillow (antialiased) and cropped to a centred square.
+
+    The first pass reads the headers. What cannot be read, then or when it is decoded, is reported on stderr,
+    counted in `skipped` and left out; a file that fails to decode is replaced by the next one.
+
+    Raises:
+        UserError: no such folder, or no readable image in it.
+    """
+
+    param_dim = 0
+
+    def __init__(self, path: str | Path, size: int) -> None:
+        from PIL import Image
+
+        Image.init()
+        self.root, self.size = Path(path), size
+        if not self.root.is_dir():
+            raise UserError(f"--data {path}: no such folder", 2)
+        known = set(Image.registered_extensions())
+        candidates = sorted(p for p in self.root.rglob("*") if p.is_file() and p.suffix.lower() in known)
+        self.files: list[Path] = []
+        self._unreadable: set[Path] = set()
+        for file in candidates:
+            try:
+                with Image.open(file):
+                    self.files.append(file)
+            except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+                self._skip(file, error)
+        if not self.files:
+            what = "no readable image" if candidates else "no image"
+            raise UserError(f"--data {path}: {what} in this folder", 2)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def skipped(self) -> int:
+        return len(self._unreadable)
+
+    def _skip(self, file: Path, error: Exception) -> None:
+        if file not in self._unreadable:
+            self._unreadable.add(file)
+            reason = (str(error) or type(error).__name__).splitlines()[0].partition(" '/")[0]
+            print(f"skipped {file} ({reason}); {self.skipped} unreadable so far", file=sys.stderr)
+
+    def get(self, index: int, flip: bool) -> Item:
+        for offset in range(len(self.files)):
+            file = self.files[(index + offset) % len(self.files)]
+            try:
+                pixels = self._decode(file)
+                return {"image": to_float(pixels[:, ::-1] if flip else pixels)}
+            except Exception as error:  # as above
+                self._skip(file, error)
+        raise UserError(f"--data {self.root}: no readable image in this folder")
+
+    def _decode(self, file: Path) -> np.ndarray:  # => S,S,3 uint8
+        from PIL import Image, ImageOps
+
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits per pixel, which convert() would clip to 8
+                image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+            image = image.convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+
+
+class PortraitMemmap:
+    """Portraits rendered by `python -m wagi.portraits --memmap`, at their size or an integer fraction of it.
+
+    Images are area means, labels are taken at block centres. While the renderer still works, only the images
+    it has finished (meta.json `done`) are used.
+
+    Raises:
+        UserError: files missing or damaged, size not a fraction of the stored one, nothing rendered yet.
+    """
+
+    def __init__(self, path: str | Path, size: int) -> None:
+        self.root, self.size = Path(path), size
+        try:
+            meta = json.loads((self.root / "meta.json").read_text())
+            self.images = np.load(self.root / "images.npy", mmap_mode="r")
+            self.parameters = np.load(self.root / "parameters.npy", mmap_mode="r")
+            self.regions = np.load(self.root / "regions.npy", mmap_mode="r")
+            stored = int(meta["size"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"--data {path}: portraits folder not readable ({error})", 2) from None
+        self.factor, rest = divmod(stored, size)
+        if rest or not self.factor:
+            raise UserError(f"--data {path}: images are {stored} px, size={size} does not divide that", 2)
+        self.count = min(int(meta.get("done", len(self.images))), len(self.images))
+        if not self.count:
+            raise UserError(f"--data {path}: nothing rendered yet (meta.json done=0)", 2)
+        self.param_dim = self.parameters.shape[1]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def get(self, index: int, flip: bool = False) -> Item:
+        assert not flip, "a flipped portrait would not fit its parameters"
+        pixels, labels, f = self.images[index], self.regions[index], self.factor
+        if f == 1:
+            image = to_float(pixels)
+        else:
+            means = pixels.reshape(self.size, f, self.size, f, 3).mean(axis=(1, 3), dtype=np.float32)
+            image = torch.from_numpy(means).permute(2, 0, 1).div(127.5).sub_(1)
+            labels = labels[f // 2 :: f, f // 2 :: f]
+        mask = torch.from_numpy(np.array(labels))
+        return {"image": image, "params": torch.from_numpy(np.array(self.parameters[index])), "mask": mask}
+
+
+class PortraitStream:
+    """Portraits rendered on the fly, `portraits:SEED:COUNT`: those of a rendered folder with that seed."""
+
+    def __init__(self, spec: str, size: int) -> None:
+        from wagi.portraits.parameters import NUM_PARAMETERS
+
+        try:
+            self.seed, self.count = (int(part) for part in spec.split(":")[1:])
+        except ValueError:
+            raise UserError(f"--data {spec}: write portraits:SEED:COUNT, two whole numbers", 2) from None
+        if self.count < 1 or self.seed < 0:
+            raise UserError(f"--data {spec}: COUNT must be at least 1, SEED at least 0", 2)
+        self.size = size
+        self.param_dim = NUM_PARAMETERS
+
+    def __len__(self) -> int:
+        return self.count
+
+    def get(self, index: int, flip: bool = False) -> Item:
+        from wagi.portraits import dataset, scene, vector
+
+        assert not flip, "a flipped portrait would not fit its parameters"
+        portrait = dataset.portrait(self.seed, index)
+        image, labels = scene.render_both(portrait, self.size)
+        params = np.asarray(vector(portrait), np.float32)
+        return {
+            "image": to_float(image),
+            "params": torch.from_numpy(params),
+            "mask": torch.from_numpy(labels),
+        }
+
+
+def open_dataset(path: str | Path, size: int) -> Dataset:
+    """`portraits:SEED:COUNT`, a folder of rendered portraits (meta.json and images.npy), or one of images."""
+    if str(path).startswith("portraits:"):
+        return PortraitStream(str(path), size)
+    root = Path(path)
+    root = Path(path)
+    if (root / "meta.json").is_file() and (root / "images.npy").is_file():
+        return PortraitMemmap(root, size)
+    return ImageFolder(root, size)
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+class Order:
+    """Which images step `s` sees: a pure function of (seed, s), so a resumed run needs no sampler state.
+
+    Images are visited in a fresh permutation per epoch; a batch may span two epochs.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, first: int = 0, flip: bool = False) -> None:
+        self.count, self.batch, self.seed, self.first, self.flip = count, batch, seed, first, flip
+        self._epoch = -1
+        self._permutation: np.ndarray = np.arange(0)
+
+    def _at(self, position: int) -> int:
+        epoch, offset = divmod(position, self.count)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng((self.seed, 1, epoch)).permutation(self.count)
+        return self.first + int(self._permutation[offset])
+
+    def __call__(self, step: int) -> list[tuple[int, bool]]:
+        """[(image index, mirrored)] of the whole batch of this step."""
+        indices = [self._at(step * self.batch + i) for i in range(self.batch)]
+        flips = np.random.default_rng((self.seed, 2, step)).random(self.batch) < 0.5
+        return [(i, bool(f) and self.flip) for i, f in zip(indices, flips, strict=True)]
+
+
+def collate(items: list[Item]) -> Item:
+    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
+
+
+class Loader:
+    """Micro-batches of one process: `for batches in loader.steps(first)` yields one list per step.
+
+    With workers, threads decode the next step's images while this one trains; the order stays the same.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        order: Order,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        self.data, self.order, self.accumulate = data, order, accumulate
+        self.rank, self.world = rank, world
+        self.pool = ThreadPoolExecutor(workers) if workers else None
+
+    def _plan(self, step: int) -> list[list[tuple[int, bool]]]:
+        mine = self.order(step)[self.rank :: self.world]
+        size = len(mine) // self.accumulate
+        return [mine[i * size : (i + 1) * size] for i in range(self.accumulate)]
+
+    def steps(self, first: int) -> Iterator[list[Item]]:
+        """Batches of step `first`, `first` + 1, ... without end."""
+        step, pending = first, self._submit(first)
+        while True:
+            ahead = self._submit(step + 1) if self.pool else None
+            yield self._collect(step, pending)
+            step, pending = step + 1, ahead
+
+    def _submit(self, step: int) -> list[list[Future]] | None:
+        if self.pool is None:
+            return None
+        return [[self.pool.submit(self.data.get, i, f) for i, f in micro] for micro in self._plan(step)]
+
+    def _collect(self, step: int, pending: list[list[Future]] | None) -> list[Item]:
+        if pending is None:
+            return [collate([self.data.get(i, f) for i, f in micro]) for micro in self._plan(step)]
+        return [collate([future.result() for future in micro]) for micro in pending]
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)

@@ -1,0 +1,190 @@
+"""Stage 2, the encoder E0 of a frozen generator, by the e4e recipe (Tov et al. 2021)."""
+
+import argparse
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from wagi.checkpoint import build_part
+from wagi.config import EncoderConfig, ModelConfig
+from wagi.data import Item
+from wagi.e4e import Encoder4Editing, LatentDiscriminator, ProgressiveEncoder
+from wagi.features import load_weights
+from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
+from wagi.model import area_resize
+from wagi.swagan import Generator
+from wagi.training.generator import scene_latent
+from wagi.training.images import ImageLoss, Scalars
+from wagi.training.optim import make_optimizer
+from wagi.training.stage import Phase, Stage
+
+
+class Pool:
+    """The last latents, so that the discriminator does not forget (e4e: 50 each of real and encoded)."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.kept = size, torch.empty(0)
+
+    def query(self, w: Tensor, rng: torch.Generator) -> Tensor:  # N,D => N,D
+        """Half of the answers are older latents, whose places the new ones take."""
+        answers = []
+        self.kept = self.kept.to(w)
+        for row in w.detach():
+            if len(self.kept) < self.size:
+                self.kept = torch.cat([self.kept.view(-1, len(row)), row[None]])
+                answers.append(row)
+            elif torch.rand((), generator=rng) < 0.5:
+                i = int(torch.randint(self.size, (), generator=rng))
+                answers.append(self.kept[i].clone())
+                self.kept[i] = row
+            else:
+                answers.append(row)
+        return torch.stack(answers)
+
+
+class EncoderStage(Stage):
+    """Trains `encoder`; with lambda_adv also the latent discriminator."""
+
+    name = "encoder"
+    config: EncoderConfig
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: EncoderConfig,
+        parts: dict[str, nn.Module],
+        files: argparse.Namespace,
+    ) -> None:
+        self.model_config, self.config = model_config, config
+        self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
+        encoder = parts["encoder"] if "encoder" in parts else self._fresh(files)
+        self.encoder: ProgressiveEncoder = encoder  # type: ignore[assignment]
+        self.models, self.frozen, self.averaged = (
+            {"encoder": self.encoder},
+            {"generator": self.generator},
+            ("encoder",),
+        )
+        self.optimizers = {
+            "encoder": make_optimizer(
+                config.optimizer, [{"params": list(self.encoder.parameters())}], config.lr
+            )
+        }
+        self.image_loss = ImageLoss(config, files)
+        self.helpers = (self.image_loss,)
+        self.pools = {"real": Pool(config.pool), "encoded": Pool(config.pool)}
+        if config.lambda_adv:
+            self.discriminator = LatentDiscriminator(model_config.style_dim)
+            self.models["discriminator"] = self.discriminator
+            groups = [{"params": list(self.discriminator.parameters())}]
+            self.optimizers["discriminator"] = make_optimizer(
+                "adam", groups, config.discriminator_lr, (0.9, 0.999)
+            )
+        self._note_schedule()
+
+    def _fresh(self, files: argparse.Namespace) -> nn.Module:
+        encoder = build_part(self.model_config, "encoder")
+        if isinstance(encoder, Encoder4Editing) and files.arcface:
+            encoder.initialise_from_backbone(
+                load_weights(files.arcface, "--arcface", "ArcFace model_ir_se50.pth")
+            )
+        return encoder
+
+    def _note_schedule(self) -> None:
+        config = self.config
+        last = config.progressive_start + config.progressive_every * (self.encoder.n_styles - 2)
+        total = round(config.kimg * 1000 / config.batch)
+        if config.progressive_start and total <= last:
+            print(
+                f"note: the progressive schedule reaches all styles at step {last}, the run ends at {total}; "
+                "see progressive_start and progressive_every",
+                file=sys.stderr,
+            )
+
+    def progressive_stage(self, step: int) -> int | None:
+        """e4e section 3.2: W only at first, then one more delta per `progressive_every` steps; None: all."""
+        config = self.config
+        if not config.progressive_start:
+            return None
+        if step < config.progressive_start:
+            return 0
+        stage = 1 + (step - config.progressive_start) // config.progressive_every
+        return stage if stage < self.encoder.n_styles - 1 else None
+
+    def phases(self, step: int) -> list[Phase]:
+        self.encoder.stage = self.progressive_stage(step)
+        phases = []
+        if self.config.lambda_adv:
+            phases.append(Phase("discriminator", self.discriminate))
+            if self.config.r1_gamma and step % self.config.r1_every == 0:
+                phases.append(Phase("discriminator", self.regularise, fp32=True))
+        return [*phases, Phase("encoder", self.encode)]
+
+    def encode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        config = self.config
+        target = area_resize(batch["image"], self.model_config.resolution)
+        offsets = self.encoder(target)
+        ws = offsets + self.generator.latent_avg
+        images = area_resize(self.generator(ws), self.model_config.resolution)
+        loss, scalars = self.image_loss(images, target, batch.get("mask"))
+        # The reference drops the delta term once its schedule is over (paper_vs_references 32).
+        if config.lambda_delta and (self.encoder.stage is not None or not config.progressive_start):
+            scalars["delta"] = delta_loss(offsets, self.encoder.stage)
+            loss = loss + config.lambda_delta * scalars["delta"]
+        if config.lambda_adv:
+            scalars["adv"] = generator_loss(self.discriminator(self._distinct(ws).flatten(0, 1)))
+            loss = loss + config.lambda_adv * scalars["adv"]
+        return loss, {"loss": loss, **scalars}
+
+    def _distinct(self, ws: Tensor) -> Tensor:
+        """The latents that may differ at this stage."""
+        return ws[:, : self.encoder.n_deltas + 1]
+
+    def _pairs(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(real, encoded) latents [N, style_dim], each from its pool."""
+        generator, image = self.generator, batch["image"]
+        with torch.no_grad():
+            if self.model_config.param_dim and "params" in batch:
+                z = scene_latent(batch["params"], generator.style_dim, rng)
+            else:
+                z = torch.randn(len(image), generator.style_dim, generator=rng).to(image.device)
+            real = generator.map(z)
+            ws = self.encoder(area_resize(image, self.model_config.resolution)) + generator.latent_avg
+            ws = self._distinct(ws)
+            chosen = torch.randint(ws.shape[1], (len(ws),), generator=rng).to(ws.device)
+            encoded = ws[torch.arange(len(ws), device=ws.device), chosen]
+        return self.pools["real"].query(real, rng), self.pools["encoded"].query(encoded, rng)
+
+    def discriminate(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        real, encoded = self._pairs(batch, rng)
+        loss = discriminator_loss(self.discriminator(real), self.discriminator(encoded))
+        return loss, {"d_loss": loss}
+
+    def regularise(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        real = self._pairs(batch, rng)[0].requires_grad_()
+        loss = r1_penalty(self.discriminator(real), real, self.config.r1_gamma, self.config.r1_every)
+        return loss, {"r1": loss}
+
+    def state(self) -> dict:
+        return {name: pool.kept.cpu() for name, pool in self.pools.items()}
+
+    def load_state(self, state: dict) -> None:
+        for name, kept in state.items():
+            self.pools[name].kept = kept
+
+    def _invert(self, models: dict, batch: Item) -> Tensor:
+        models["encoder"].stage = self.encoder.stage
+        resized = area_resize(batch["image"], self.model_config.resolution)
+        return models["generator"](models["encoder"](resized) + models["generator"].latent_avg)
+
+    def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
+        """L2 and L_wave of the naive inversion."""
+        images = self._invert(models, batch).clamp(-1, 1)
+        return {
+            "l2": float(l2_loss(images, batch["image"])),
+            "wave": float(wavelet_loss(images, batch["image"])),
+        }
+
+    def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
+        """Rows: data, naive inversion."""
+        return torch.cat([batch["image"], self._invert(models, batch)]), len(batch["image"])

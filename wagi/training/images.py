@@ -1,0 +1,78 @@
+"""Image losses that the stages share: weighting by region, and sums of weighted terms."""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wagi.config import EncoderConfig, InversionConfig
+from wagi.features import LPIPS, ArcFace
+from wagi.haar import decompose
+from wagi.losses import wavelet_loss
+
+Scalars = dict[str, Tensor]
+
+
+class RegionWeights:
+    """Per-pixel weights from region labels: what people look at counts more than backgrounds.
+
+    Args:
+        weights: one number per label; empty switches weighting off.
+    """
+
+    def __init__(self, weights: tuple[float, ...]) -> None:
+        self.table = torch.tensor(weights) if weights else None
+
+    def __call__(
+        self, mask: Tensor | None
+    ) -> Tensor | None:  # N,S,S labels => N,1,S,S, mean 1 over the batch
+        if self.table is None or mask is None:
+            return None
+        weights = self.table.to(mask.device)[mask.long()][:, None]
+        return weights / weights.mean()
+
+
+def weighted_mean(errors: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of errors [N, C, H, W] under weights [N, 1, kH, kW], which are averaged down to their size."""
+    if weights is None:
+        return errors.mean()
+    if weights.shape[-1] != errors.shape[-1]:
+        weights = F.avg_pool2d(weights, weights.shape[-1] // errors.shape[-1])
+    return (errors * weights).mean()
+
+
+def wavelet_l1(x: Tensor, y: Tensor, weights: Tensor | None, levels: int = 3) -> Tensor:
+    """The wavelet loss of eq. (6) in L1, averaged over a level's bands: about as large as the L1 loss."""
+    details = (level[:, level.shape[1] // 4 :] for level in decompose(x - y, levels))
+    return torch.stack([weighted_mean(detail.abs(), weights) for detail in details]).sum()
+
+
+class ImageLoss(nn.Module):
+    """lambda_l2 L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id (1 - identity).
+
+    Terms of weight 0 are left out. LPIPS and the identity network need public weight files;
+    UserError names the option of a missing one.
+    """
+
+    def __init__(self, config: EncoderConfig | InversionConfig, files: argparse.Namespace) -> None:
+        super().__init__()
+        self.config = config
+        self.regions = RegionWeights(config.region_weights)
+        self.lpips = LPIPS(files.lpips_trunk, files.lpips_linear) if config.lambda_lpips else None
+        self.arcface = ArcFace(files.arcface) if config.lambda_id else None
+
+    def forward(self, y: Tensor, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Scalars]:
+        """y, x [N, 3, R, R]; mask [N, S, S] labels or None => (loss, its terms before weighting)."""
+        config = self.config
+        weights = self.regions(mask)
+        terms: Scalars = {"l2": weighted_mean((y.float() - x).square(), weights)}
+        if config.lambda_wave:
+            terms["wave"] = wavelet_loss(y, x)
+        if self.lpips is not None:
+            terms["lpips"] = self.lpips(y, x).mean()
+        if self.arcface is not None:
+            terms["id"] = (1 - self.arcface(y, x)).mean()
+        total = sum(getattr(config, f"lambda_{name}") * term for name, term in terms.items())
+        assert isinstance(total, Tensor)
+        return total, terms

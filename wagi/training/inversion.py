@@ -1,0 +1,109 @@
+"""Stage 3, the inversion: ADA and fusion learn to put back what E0 and G0, frozen in eval mode, have lost.
+
+First ADA alone for `ada_steps` (no generator gradient in the loop), then both (WaGI eq. 2):
+L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L_ADA.
+"""
+
+import argparse
+
+import torch
+from torch import Tensor, nn
+
+from wagi.checkpoint import PARTS, build_part
+from wagi.config import InversionConfig, ModelConfig
+from wagi.data import Item
+from wagi.losses import alignment_loss, l2_loss, wavelet_loss
+from wagi.model import WaGI, area_resize
+from wagi.training.images import ImageLoss, Scalars
+from wagi.training.optim import make_optimizer
+from wagi.training.stage import Phase, Stage
+from wagi.training.warp import random_perspective
+
+
+class InversionStage(Stage):
+    """Trains `aligner` and `fusion`, whose BatchNorms are in train mode."""
+
+    name = "inversion"
+    config: InversionConfig
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: InversionConfig,
+        parts: dict[str, nn.Module],
+        files: argparse.Namespace,
+    ) -> None:
+        self.model_config, self.config = model_config, config
+        self.frozen = {part: parts[part].requires_grad_(False).eval() for part in ("generator", "encoder")}
+        self.models = {part: build_part(model_config, part) for part in ("aligner", "fusion")}
+        self.averaged = ("aligner", "fusion")
+        self.model = _assemble({**self.frozen, **self.models})
+        trained = [p for model in self.models.values() for p in model.parameters()]
+        self.optimizers = {"inversion": make_optimizer(config.optimizer, [{"params": trained}], config.lr)}
+        self.image_loss = ImageLoss(config, files)
+        self.helpers = (self.image_loss,)
+
+    def phases(self, step: int) -> list[Phase]:
+        return [Phase("inversion", self.align if step < self.config.ada_steps else self.invert)]
+
+    def _warp(self, residual: Tensor, rng: torch.Generator) -> Tensor:
+        config = self.config
+        return random_perspective(
+            residual, config.distortion, config.warp_probability, rng, config.warp_per_sample
+        )
+
+    def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """ADA alone: undo the warp of the residual, given the naive image (paper_vs_references 25)."""
+        with torch.no_grad():
+            _, naive = self.model.reconstruct(self.model.encode(batch["image"]))
+            residual = self.model.residual(batch["image"], naive)
+            low, warped = self.model.low_fidelity(naive), self._warp(residual, rng)
+        aligned = self.model.aligner(warped, low)
+        loss = alignment_loss(aligned, residual, self.config.lambda_wave_ada)
+        return loss, {"ada": loss, **self._against_nothing(aligned, warped, residual)}
+
+    def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """The whole model; residual and warp are constants, all losses reach ADA (paper_vs_references 27)."""
+        config, model = self.config, self.model
+        with torch.no_grad():
+            ws = model.encode(batch["image"])
+            state, naive = model.reconstruct(ws)
+            residual = model.residual(batch["image"], naive)
+            warped = self._warp(residual, rng)
+        aligned, image = model.fuse(ws, state, naive, warped)
+        target = area_resize(batch["image"], model.resolution)
+        loss, scalars = self.image_loss(area_resize(image, model.resolution), target, batch.get("mask"))
+        scalars["ada"] = alignment_loss(aligned, residual, config.lambda_wave_ada)
+        loss = loss + config.lambda_ada * scalars["ada"]
+        return loss, {"loss": loss, **scalars, **self._against_nothing(aligned, warped, residual)}
+
+    @staticmethod
+    def _against_nothing(aligned: Tensor, warped: Tensor, residual: Tensor) -> Scalars:
+        """L1 to the true residual after ADA and without it: ADA must win to be of use (portraits.md)."""
+        return {"ada_l1": (aligned - residual).abs().mean(), "warped_l1": (warped - residual).abs().mean()}
+
+    def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
+        """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded warps."""
+        model, target = _assemble(models), batch["image"]
+        found = model.invert(target)
+        result = {}
+        for name, images in (("naive", found.naive), ("fused", found.image)):
+            images = images.clamp(-1, 1)
+            result[f"l2_{name}"] = float(l2_loss(images, target))
+            result[f"wave_{name}"] = float(wavelet_loss(images, target))
+        warped = self._warp(found.residual, torch.Generator().manual_seed(self.config.seed))
+        aligned = model.aligner(warped, model.low_fidelity(found.naive))
+        for name, value in self._against_nothing(aligned, warped, found.residual).items():
+            result[name] = float(value)
+        return result
+
+    def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
+        """Rows: data, naive inversion, WaGI, aligned residual (halved)."""
+        found = _assemble(models).invert(batch["image"])
+        scale = found.naive.shape[-1] // found.aligned.shape[-1]
+        residual = (found.aligned / 2).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        return torch.cat([batch["image"], found.naive, found.image, residual]), len(batch["image"])
+
+
+def _assemble(parts: dict[str, nn.Module]) -> WaGI:
+    return WaGI(*(parts[name] for name in PARTS))  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""The random misalignment of the inversion stage: a perspective warp per image (HFGI section 3.3).
+
+The same distribution as torchvision's RandomPerspective: each corner moves inwards by whole pixels, uniform
+from 0 to int(distortion * R / 2) in x and in y; bilinear, zero outside. torchvision draws one warp per batch,
+here each image has its own unless `per_sample` is off (paper_vs_references 24).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_corners(n: int, height: int, width: int, distortion: float, rng: torch.Generator) -> Tensor:
+    """Where the corners TL, TR, BR, BL of an image go: [n, 4, 2] as (x, y) in pixels, float64."""
+    limits = (int(distortion * (width // 2)), int(distortion * (height // 2)))
+    inwards = torch.stack([torch.randint(0, limit + 1, (n, 4), generator=rng) for limit in limits], dim=2)
+    sign = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+    return _corners(height, width) + (inwards * sign).double()
+
+
+def _corners(height: int, width: int) -> Tensor:  # => 4, 2
+    right, bottom = float(width - 1), float(height - 1)
+    return torch.tensor([[0, 0], [right, 0], [right, bottom], [0, bottom]], dtype=torch.float64)
+
+
+def homography(corners: Tensor, height: int, width: int) -> Tensor:  # N,4,2 => N,3,3
+    """The projective map from moved corners to the corners of the image (output to input pixels)."""
+    source = _corners(height, width).expand_as(corners)
+    (x, y), (u, v) = corners.unbind(2), source.unbind(2)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], dim=2)
+    rows_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], dim=2)
+    solution = torch.linalg.solve(torch.cat([rows_u, rows_v], dim=1), torch.cat([u, v], dim=1))
+    return F.pad(solution, (0, 1), value=1.0).view(-1, 3, 3)
+
+
+def perspective(images: Tensor, corners: Tensor) -> Tensor:  # N,C,H,W ; N,4,2 => N,C,H,W
+    """Warp each image so that its corners come to lie at `corners`; pixel centres are at half integers."""
+    n, _, height, width = images.shape
+    matrix = homography(corners, height, width).float().to(images.device)
+    y, x = torch.meshgrid(
+        torch.arange(height, device=images.device) + 0.5, torch.arange(width, device=images.device) + 0.5,
+        indexing="ij",
+    )  # fmt: skip
+    points = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3)
+    mapped = points @ matrix.transpose(1, 2)
+    position = mapped[..., :2] / mapped[..., 2:]
+    size = torch.tensor([width, height], dtype=position.dtype, device=images.device)
+    grid = (2 * position / size - 1).view(n, height, width, 2).to(images.dtype)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def random_perspective(
+    images: Tensor, distortion: float, probability: float, rng: torch.Generator, per_sample: bool = True
+) -> Tensor:
+    """Warp images [N, C, H, W], each with `probability`; `rng` is a CPU generator."""
+    n, _, height, width = images.shape
+    draws = n if per_sample else 1
+    corners = random_corners(draws, height, width, distortion, rng)
+    chosen = torch.rand(draws, generator=rng) < probability
+    warped = perspective(images, corners.expand(n, 4, 2))
+    return torch.where(chosen.to(images.device).expand(n)[:, None, None, None], warped, images)
