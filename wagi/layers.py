@@ -18,7 +18,7 @@ FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def channels(resolution: int, channel_multiplier: float = 2, max_channels: int = 512) -> int:
-    """Feature channels at `resolution`: the published table for multiplier 1 or 2, capped for small models."""
+    """Feature channels at `resolution`: the published table, capped for small models."""
     return min(max_channels, int(16384 * channel_multiplier) // resolution)
 
 
@@ -94,6 +94,8 @@ class EqualConv2d(nn.Module):
 
 
 class Blur(nn.Module):
+    kernel: Tensor
+
     def __init__(self, pad: tuple[int, int], gain: float = 1.0) -> None:
         super().__init__()
         self.register_buffer("kernel", fir_kernel(gain))
@@ -105,6 +107,8 @@ class Blur(nn.Module):
 
 class Upsample(nn.Module):
     """Zero-insertion by two and FIR of gain 4, as one depthwise transposed convolution."""
+
+    kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,6 +122,8 @@ class Upsample(nn.Module):
 
 class Downsample(nn.Module):
     """FIR of gain 1, then every second sample."""
+
+    kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()

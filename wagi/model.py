@@ -27,7 +27,7 @@ def area_resize(images: Tensor, size: int) -> Tensor:  # N,3,H,H => N,3,size,siz
     """Mean over square blocks. Antialiased, unlike bilinear sampling, which the wavelet loss would punish."""
     factor, rest = divmod(images.shape[-1], size)
     if rest or images.shape[-1] != images.shape[-2]:
-        raise ValueError(f"images must be square, a multiple of {size} px; these are {tuple(images.shape[2:])}")
+        raise ValueError(f"images must be square, a multiple of {size} px, not {tuple(images.shape[2:])}")
     return images if factor == 1 else F.avg_pool2d(images, factor)
 
 

@@ -175,7 +175,7 @@ class Generator(nn.Module):
         i = self.resolutions.index(res)
         x = gate(state.x, gates.features.get(res))
         x = self._conv(2 * i + 1, x, ws, noise)
-        to_rgb = self.to_rgbs[i]
+        to_rgb: ToWavelets = self.to_rgbs[i]  # type: ignore[assignment]
         coefficients = gate(to_rgb(x, ws[:, 2 * i + 3]), gates.wavelets.get(res))
         return State(x, coefficients + to_rgb.resample(state.skip))
 
@@ -209,7 +209,7 @@ class Generator(nn.Module):
 
 
 class FromWavelets(nn.Module):
-    """Discriminator input at one resolution: coefficients [N, 12, H, W] to features, added to the deeper ones."""
+    """Discriminator input: coefficients [N, 12, H, W] to features, added to those of the block before."""
 
     def __init__(self, out_ch: int, downsample: bool = True) -> None:
         super().__init__()
