@@ -1,0 +1,1 @@
+"""Export scripts and their shared pieces; run from the checkout, never installed."""

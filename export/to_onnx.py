@@ -1,0 +1,113 @@
+"""Export a trained WaGI checkpoint as a bundle of ONNX graphs, and prove it against PyTorch.
+
+python export/to_onnx.py --checkpoint RUN/latest.pt -o my-bundle
+wagi-rt invert photo.jpg --model my-bundle -o out
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # the scripts run from any checkout, installed or not
+
+_HALF_HELP = (
+    "store the weights in half precision: half the download, the same FP32 arithmetic and speed. Rounding "
+    "the weights changes the images slightly; the parity limit is then 5e-2 instead of 1e-3 (manifest: "
+    "fp16-weights). This does not make FP16 compute graphs"
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="to_onnx.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="C", help="inversion checkpoint")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to write")
+    parser.add_argument("--fp16", action="store_true", help=_HALF_HELP)
+    parser.add_argument(
+        "--opset", type=int, default=20, metavar="N", help="ONNX opset, 18 to 23 (default 20)"
+    )
+    parser.add_argument(
+        "--atol",
+        type=float,
+        metavar="X",
+        help="largest difference from PyTorch allowed (default 1e-3; --fp16 5e-2)",
+    )
+    parser.add_argument("--name", help="the bundle's name (default: the name of the folder)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the bundle at BUNDLE")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load, export, print the parity table. Raises a UserError of either package."""
+    from wagi_rt.errors import UserError
+
+    if args.atol is not None and not args.atol >= 0:
+        raise UserError(f"--atol {args.atol}: must not be negative", 2)
+    from export.bundle import ParityError, check_opset, check_target, export_model
+    from export.parity import table
+    from wagi.checkpoint import load_model, model_config, read
+    from wagi.config import to_dict
+    from wagi_rt.manifest import file_sha256
+
+    check_target(args.output, args.overwrite)
+    check_opset(args.opset)
+    model = load_model(args.checkpoint)
+    config = to_dict(model_config(read(args.checkpoint), args.checkpoint))
+    source = {
+        "checkpoint": args.checkpoint.name,
+        "checkpoint_sha256": file_sha256(args.checkpoint),
+        "config": config,
+        "command": _command(args),
+    }
+    try:
+        rows = export_model(
+            model,
+            args.output,
+            args.name or args.output.resolve().name,
+            half_weights=args.fp16,
+            opset=args.opset,
+            atol=args.atol,
+            overwrite=args.overwrite,
+            source=source,
+            report=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    except ParityError as error:
+        print(table(error.rows), flush=True)
+        raise
+    print(table(rows))
+    size = sum(path.stat().st_size for path in args.output.glob("*") if path.suffix in (".onnx", ".bin"))
+    print(f"{args.output}: {model.generator.size} px, graphs and weights {size / 1e6:.1f} MB")
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command with bare file names: a bundle is public, its maker's folders are not."""
+    words = [
+        "python export/to_onnx.py",
+        f"--checkpoint {args.checkpoint.name}",
+        f"-o {args.output.resolve().name}",
+    ]
+    words += ["--fp16"] if args.fp16 else []
+    words += [f"--opset {args.opset}"] if args.opset != 20 else []
+    words += [f"--atol {args.atol}"] if args.atol is not None else []
+    return " ".join(words)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 the export or its parity failed, 2 wrong usage."""
+    args = parser().parse_args(argv)
+    from wagi.errors import UserError
+    from wagi_rt.errors import UserError as RuntimeUserError
+
+    try:
+        run(args)
+    except (UserError, RuntimeUserError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

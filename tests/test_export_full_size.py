@@ -1,0 +1,40 @@
+"""Done-when 6: SWAGAN-256 with the full-size e4e, random weights, ONNX Runtime against PyTorch."""
+
+import onnx
+import pytest
+import torch
+
+from export.bundle import export_model
+from export.parity import table
+from tests.tolerances import EXPORT_ATOL
+from wagi.alignment import DistortionAligner
+from wagi.e4e import Encoder4Editing
+from wagi.fusion import ConsultationEncoder
+from wagi.model import WaGI
+from wagi.swagan import Generator
+
+
+@pytest.mark.slow
+def test_full_size_256(tmp_path) -> None:
+    """Minutes and gigabytes: the whole network of the paper at 256 px, gates not neutral."""
+    torch.manual_seed(0)
+    generator = Generator(256)
+    levels = {res: generator.channels(res) for res in (64, 128)}
+    fusion = ConsultationEncoder(256, levels, wavelet_levels=(128,), zero_init=False)
+    model = WaGI(generator, Encoder4Editing(generator.n_latent), DistortionAligner(), fusion).eval()
+    with torch.no_grad():
+        generator.latent_avg.copy_(generator.mean_latent(1000))
+        for name, weight in generator.named_parameters():
+            if name.endswith("noise.weight"):
+                weight.fill_(0.1)
+
+    out = tmp_path / "full"
+    rows = export_model(model, out, "full-256", report=print)
+    print("\n" + table(rows))
+    assert all(row.difference < EXPORT_ATOL for row in rows)
+    for path in sorted(out.glob("*.onnx")):
+        onnx.checker.check_model(str(path), full_check=True)
+        assert path.stat().st_size < 2e6, "weights belong into the weights file"
+    # Generator and encoder once each: a second copy of the generator would add 90 MB.
+    parameters = sum(p.numel() for p in model.parameters())
+    assert (out / "weights.bin").stat().st_size < 4 * parameters * 1.03
