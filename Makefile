@@ -29,7 +29,7 @@ demo: $(DEMO_STAMP)
 	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
 
 test: lint
-	OMP_NUM_THREADS=1 $(TEST_ENV)/bin/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(TEST_ENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	$(TEST_ENV)/bin/ruff check .

@@ -40,8 +40,8 @@ class Naive(_Graph):
 
 
 class Align(_Graph):
-    def forward(self, residual: Tensor, image_r: Tensor) -> Tensor:
-        return self.model.aligner(residual, image_r)
+    def forward(self, residual: Tensor, naive_r: Tensor) -> Tensor:
+        return self.model.aligner(residual, naive_r)
 
 
 class Decode(_Graph):
@@ -82,7 +82,8 @@ def build_graphs(model: WaGI) -> list[Graph]:
     """The graphs in the order in which the runtime runs them. `model` must be in eval mode."""
     size, generator = model.resolution, model.generator
     # Separate tensors: the tracer takes one tensor given twice for one input.
-    known = {key: torch.zeros(_EXAMPLE_BATCH, 3, size, size) for key in ("image_r", "residual", "aligned")}
+    pictures = ("image_r", "naive_r", "residual", "aligned")
+    known = {key: torch.zeros(_EXAMPLE_BATCH, 3, size, size) for key in pictures}
     known["ws"] = torch.zeros(_EXAMPLE_BATCH, generator.n_latent, generator.style_dim)
     graphs = []
     for name, (inputs, outputs) in GRAPHS.items():

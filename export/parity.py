@@ -59,6 +59,7 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, dict[str, np.ndarray
         state, naive = model.reconstruct(inversion.ws)
         known = {
             "image_r": area_resize(x, model.resolution),
+            "naive_r": model.low_fidelity(naive),
             "ws": inversion.ws,
             "feature": state.x,
             "skip": state.skip,
@@ -68,8 +69,6 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, dict[str, np.ndarray
         results: dict[str, dict[str, np.ndarray]] = {}
         for name, graph in graphs.items():
             inputs = {key: known[key] for key in graph.inputs}
-            if name == "align":
-                inputs["image_r"] = model.low_fidelity(naive)
             outputs = graph.run(inputs)
             results[name] = {key: value.numpy() for key, value in {**inputs, **outputs}.items()}
     results[PIPELINE] = {"naive": inversion.naive.numpy(), "image": inversion.image.numpy()}

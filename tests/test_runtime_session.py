@@ -190,7 +190,7 @@ def test_backends_that_this_version_lacks(bundle, backend):
 def test_the_backend_binds_by_name(session, bundle):
     x = np.zeros((1, 3, 64, 64), np.float32)
     with OrtBackend(session.manifest, threads=1) as backend:
-        aligned = backend.run("align", {"image_r": x, "residual": x + 1})["aligned"]
+        aligned = backend.run("align", {"naive_r": x, "residual": x + 1})["aligned"]
         np.testing.assert_array_equal(aligned, x + 1)
         with pytest.raises(UserError, match="graph 'align' failed on cpu"):
             backend.run("align", {"residual": x})

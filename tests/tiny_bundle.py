@@ -34,6 +34,7 @@ def write_tiny_bundle(
     shapes = {
         "image": [3, size, size],
         "image_r": [3, resolution, resolution],
+        "naive_r": [3, resolution, resolution],
         "residual": [3, resolution, resolution],
         "aligned": [3, resolution, resolution],
         "ws": [N_LATENT, STYLE_DIM],
@@ -106,7 +107,7 @@ def _graphs(size: int, resolution: int, keep: float) -> dict:
     """Graph -> (inputs, outputs, nodes, weights)."""
     base_nodes, base_weights = _base(size)
     nothing = [
-        node("Mul", ["image_r", "none"], ["nothing"]),
+        node("Mul", ["naive_r", "none"], ["nothing"]),
         node("Add", ["residual", "nothing"], ["aligned"]),
     ]
     detail = [
@@ -120,7 +121,7 @@ def _graphs(size: int, resolution: int, keep: float) -> dict:
         "encoder": (["image_r"], ["ws"], *_encoder(resolution // CODE)),
         "prefix": (["ws"], ["feature", "skip"], *_prefix()),
         "naive": (shared, ["image"], [*base_nodes, node("Identity", ["base"], ["image"])], base_weights),
-        "align": (["residual", "image_r"], ["aligned"], nothing, {"none": np.zeros((3, 1, 1), np.float32)}),
+        "align": (["residual", "naive_r"], ["aligned"], nothing, {"none": np.zeros((3, 1, 1), np.float32)}),
         "decode": (
             [*shared, "aligned"],
             ["image"],

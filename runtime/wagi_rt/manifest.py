@@ -23,7 +23,7 @@ GRAPHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "encoder": (("image_r",), ("ws",)),
     "prefix": (("ws",), ("feature", "skip")),
     "naive": (("ws", "feature", "skip"), ("image",)),
-    "align": (("residual", "image_r"), ("aligned",)),
+    "align": (("residual", "naive_r"), ("aligned",)),
     "decode": (("ws", "feature", "skip", "aligned"), ("image",)),
 }
 REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
@@ -241,7 +241,7 @@ class _Checker:
         image = (3, manifest.size, manifest.size)
         small = (3, manifest.resolution, manifest.resolution)
         known: Shapes = {
-            "image": image, "image_r": small, "residual": small, "aligned": small,
+            "image": image, "image_r": small, "naive_r": small, "residual": small, "aligned": small,
             "ws": (manifest.n_latent, manifest.style_dim),
         }  # fmt: skip
         known |= {n: s for n, s in manifest.graphs["prefix"].outputs.items() if n in ("feature", "skip")}

@@ -141,8 +141,7 @@ class Session:
         naive = run("naive", {"ws": ws, **below})["image"]
         naive_r = pictures.area_resize(naive.clip(-1, 1), resolution)
         residual = image_r - naive_r
-        # The aligner's image is the one it aligns to: the naive inversion (of edited latents, in an edit).
-        aligned = run("align", {"residual": residual, "image_r": naive_r})["aligned"]
+        aligned = run("align", {"residual": residual, "naive_r": naive_r})["aligned"]
         image = run("decode", {"ws": ws, **below, "aligned": aligned})["image"]
         if not (np.isfinite(naive).all() and np.isfinite(image).all()):
             advice = (
