@@ -159,7 +159,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         inversion=_PORTRAITS_INVERSION,
     ),
     "portraits-128": dict(
-        model={**_PORTRAITS_MODEL, "size": 128, "fusion_widths": (24, 32, 48, 64)},
+        model={
+            **_PORTRAITS_MODEL, "size": 128, "feature_levels": (16, 32), "wavelet_levels": (64,),
+            "fusion_widths": (24, 32, 48, 64),
+        },
         generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER, inversion=_PORTRAITS_INVERSION,
     ),
     "ffhq1024": dict(model=dict(size=1024), **_FFHQ),

@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m wagi.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("stage", choices=STAGES)
+    p.add_argument("stage", choices=STAGES, help="what to train; in this order")
     p.add_argument("--preset", required=True, help=", ".join(PRESETS))
     p.add_argument(
         "--data", help="folder of images, or of portraits from `python -m wagi.portraits --memmap`"
@@ -38,11 +38,11 @@ def parser() -> argparse.ArgumentParser:
     length = p.add_mutually_exclusive_group()
     length.add_argument("--kimg", help="length of the run in thousands of images")
     length.add_argument("--steps", help="length of the run in optimiser steps")
-    p.add_argument("--seed")
+    p.add_argument("--seed", help="of start weights, data order and noise")
     p.add_argument("--precision", help="fp32, bf16 or fp16 (autocast)")
     p.add_argument("--accumulate", help="micro-batches per optimiser step; batch stays the total")
-    p.add_argument("--log-every", metavar="STEPS")
-    p.add_argument("--save-every", metavar="STEPS")
+    p.add_argument("--log-every", metavar="STEPS", help="a line of means, on stderr and in metrics.jsonl")
+    p.add_argument("--save-every", metavar="STEPS", help="RUN/checkpoint.pt, with all that resuming needs")
     p.add_argument("--grid-every", metavar="STEPS", help="held-out numbers and a picture grid")
     p.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of --dry-run"
