@@ -160,8 +160,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     ),
     "portraits-128": dict(
         model={
-            **_PORTRAITS_MODEL, "size": 128, "feature_levels": (16, 32), "wavelet_levels": (64,),
-            "fusion_widths": (24, 32, 48, 64),
+            **_PORTRAITS_MODEL, "size": 128, "aligner_channels": (8, 16, 24, 32), "feature_levels": (16, 32),
+            "wavelet_levels": (64,), "fusion_widths": (16, 24, 32, 48), "fusion_hidden": 32,
         },
         generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER, inversion=_PORTRAITS_INVERSION,
     ),
