@@ -26,7 +26,8 @@ def tiny_model(size=32, cls=Generator, features=(8, 16), wavelets=(16,)) -> WaGI
 
 
 @pytest.mark.parametrize(
-    "kw", [{}, {"features": (), "wavelets": (16,)}, {"cls": StyleGAN2Generator, "features": (8,), "wavelets": ()}]
+    "kw",
+    [{}, {"features": (), "wavelets": (16,)}, {"cls": StyleGAN2Generator, "features": (8,), "wavelets": ()}],
 )
 @torch.no_grad()
 def test_inversion_equals_two_full_passes(kw):

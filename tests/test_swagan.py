@@ -104,7 +104,9 @@ def reference(sd, ws, blocks, wavelet, gates=None):
     return iwt(skip) if wavelet else skip
 
 
-@pytest.mark.parametrize("cls,blocks,kernel", [(Generator, 3, 1), (Generator, 3, 3), (StyleGAN2Generator, 4, 1)])
+@pytest.mark.parametrize(
+    "cls,blocks,kernel", [(Generator, 3, 1), (Generator, 3, 3), (StyleGAN2Generator, 4, 1)]
+)
 @torch.no_grad()
 def test_generator_equals_the_published_formulation(cls, blocks, kernel):
     g = small(cls, to_rgb_kernel=kernel)
@@ -173,7 +175,7 @@ def test_discriminator_sees_coefficients_and_groups():
     x = torch.randn(8, 3, 32, 32)
     logits = d(x)
     assert logits.shape == (8, 1) and logits.std() > 0
-    # Standard deviations are taken over samples {i, i+2, i+4, i+6}: swapping whole groups moves logits with them.
+    # Deviations are taken over samples {i, i+2, i+4, i+6}: swapping whole groups moves logits with them.
     order = [1, 0, 3, 2, 5, 4, 7, 6]
     torch.testing.assert_close(d(x[order]), logits[order], **NETWORK)
     with pytest.raises(ValueError, match="multiple of 4"):

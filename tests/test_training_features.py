@@ -1,4 +1,4 @@
-"""Promise: with the public weight files given, LPIPS and identity enter the training losses and move the weights."""
+"""Promise: with public weight files given, LPIPS and identity enter the training losses."""
 
 import json
 

@@ -70,10 +70,14 @@ def _build_encoder(config: ModelConfig) -> nn.Module:
             n_latent(config), config.style_dim, input_size=config.encoder_input, width=config.encoder_width
         )
     if config.resolution != 256:
-        raise ValueError(f"encoder=e4e reads 256 px images, size is {config.size}; set encoder=small")
+        raise ValueError(
+            f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
+        )
     from wagi.e4e import Encoder4Editing
+    from wagi.psp import PixelToStyle
 
-    return Encoder4Editing(n_latent(config), config.style_dim)
+    kind = {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder]
+    return kind(n_latent(config), config.style_dim)
 
 
 def _build_aligner(config: ModelConfig) -> nn.Module:
@@ -179,6 +183,10 @@ def read(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
+    if path.suffix == ".safetensors":
+        from wagi.conversion.files import read_released
+
+        return read_released(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds for a damaged file

@@ -26,7 +26,7 @@ class ModelConfig:
     max_channels: int = 512
     to_rgb_kernel: int = 1
     param_dim: int = 0  # > 0: the mapping network reads a scene's parameters (a distilled generator)
-    encoder: str = "e4e"  # e4e | small
+    encoder: str = "e4e"  # e4e | psp | small
     encoder_input: int = 256
     encoder_width: int = 48
     aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
@@ -261,7 +261,7 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
         for level in getattr(model, name):
             if level not in (model.resolution >> k for k in range(5)) or level < 8:
                 refuse(name, level, f"must be {model.resolution} divided by a power of two, at least 8")
-    for name, value in (("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "small"))):
+    for name, value in (("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small"))):
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
     if model.generator == "stylegan2" and model.wavelet_levels:

@@ -27,7 +27,12 @@ def load_weights(path: str | Path | None, option: str, name: str) -> dict[str, T
     if not Path(path).is_file():
         raise UserError(f"{option} {path}: no such file; {remedy}", status=2)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever pickle, zip or torch meet in a foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{option} {path}: not a PyTorch weight file ({reason[:120]}); {remedy}") from error

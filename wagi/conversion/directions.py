@@ -1,0 +1,79 @@
+"""Editing directions: InterFaceGAN boundaries and GANSpace components as small safetensors files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wagi.config import ModelConfig
+from wagi.conversion.networks import n_latent
+from wagi.conversion.sources import Source, tensor, tensors
+from wagi.errors import UserError
+
+SPACES = ("stylegan2", "swagan")
+
+
+def boundary(source: Source) -> dict[str, Any]:
+    """A direction [1, D] for all styles or [n, D], from .npy [1, D], .pt [1, D] or [1, n, D], or ours."""
+    where, found = str(source.path), source.content
+    if isinstance(found, Mapping):
+        found = found.get("direction")
+    if isinstance(found, np.ndarray):
+        if found.dtype.kind != "f":
+            raise UserError(f"{where}: an array of {found.dtype}, a direction is floating point")
+        found = torch.from_numpy(np.array(found, dtype=np.float32))
+    if not isinstance(found, Tensor):
+        raise UserError(f"{where}: neither a direction nor a state dict")
+    value = tensor(found, where)
+    if value.ndim == 3 and value.shape[0] == 1:
+        value = value[0]
+    if value.ndim != 2 or not 1 <= len(value) <= 18 or not 2 <= value.shape[1] <= 4096:
+        raise UserError(f"{where}: shape {list(found.shape)}, a direction has [1, D] or [1, styles, D]")
+    facts = {"styles": "all" if len(value) == 1 else str(len(value)), "style_dim": str(value.shape[1])}
+    return {"flat": {"direction": value.contiguous()}, "facts": {**facts, **_made_for(source)}}
+
+
+def components(source: Source) -> dict[str, Any]:
+    """mean [D], comp [K, D], std [K] from the public mean [1, D], comp [K, 1, D], std [K], or ours."""
+    where, content = str(source.path), source.content
+    found = tensors({name: content[name] for name in ("mean", "comp", "std") if name in content}, where)
+    if sorted(found) != ["comp", "mean", "std"]:
+        raise UserError(f"{where}: GANSpace components are mean, comp and std; found {', '.join(found)}")
+    mean, std = found["mean"].flatten(), found["std"].flatten()
+    comp = found["comp"].reshape(len(found["comp"]), -1) if found["comp"].ndim > 1 else found["comp"][None]
+    if comp.shape != (len(std), len(mean)):
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in found.items())
+        raise UserError(f"{where}: shapes do not belong together: {shapes}")
+    facts = {"components": str(len(std)), "style_dim": str(len(mean)), **_made_for(source)}
+    return {"flat": {"mean": mean, "comp": comp.contiguous(), "std": std}, "facts": facts}
+
+
+def _made_for(source: Source) -> dict[str, str]:
+    """For whose W: our own files say it, public ones were all made for StyleGAN2."""
+    return {"made_for": source.metadata.get("made_for", "stylegan2")}
+
+
+def check(facts: Mapping[str, str], config: ModelConfig, where: str) -> None:
+    """Refuse directions for a generator in whose W space they mean nothing."""
+    styles, latents = facts.get("styles", "all"), n_latent(config)
+    if facts["made_for"] != config.generator:
+        raise UserError(
+            f"{where}: {mismatch(facts['made_for'], config)}; if this file was computed for the generator, "
+            f"say so with --made-for {config.generator}"
+        )
+    if int(facts["style_dim"]) != config.style_dim:
+        raise UserError(f"{where}: {facts['style_dim']} dimensions, the generator's W has {config.style_dim}")
+    if styles != "all" and int(styles) != latents:
+        raise UserError(f"{where}: for {styles} styles, the generator has {latents}")
+
+
+def mismatch(made_for: str, config: ModelConfig) -> str:
+    """Why a direction of one family does not fit a generator of another."""
+    names = {"stylegan2": "StyleGAN2", "swagan": "SWAGAN"}
+    return (
+        f"{names[made_for]} directions do not fit a {names[config.generator]}: each network's W was learned "
+        "on its own, so the same vector means something else there, and the number of styles differs "
+        "(1024 px: StyleGAN2 18, SWAGAN 16); find directions in this generator's own W"
+    )

@@ -1,0 +1,290 @@
+"""Which public layout a file has, and that layout in ours: one function per kind."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wagi import checkpoint
+from wagi.config import ModelConfig
+from wagi.conversion import directions, networks, tensorflow
+from wagi.conversion.networks import fit
+from wagi.conversion.sources import Source, State, below, tensor, tensors
+from wagi.errors import UserError
+
+
+@dataclass
+class Converted:
+    """What a file became. Models have `config`, `stage` and `parts`; other weights only `flat`."""
+
+    kind: str
+    what: str  # in words, for people
+    config: ModelConfig | None = None
+    stage: str = ""
+    parts: dict[str, State] = field(default_factory=dict)
+    flat: State = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)  # for --info and the metadata
+
+
+# ------------------------------------------------------------------------------------------ generators
+
+
+def _family(config: ModelConfig) -> str:
+    return {"swagan": "SWAGAN", "stylegan2": "StyleGAN2"}[config.generator]
+
+
+def _generator(state: State, average: Tensor | None, where: str) -> tuple[ModelConfig, State, dict[str, str]]:
+    """Settings, our state with latent_avg, and facts. A missing latent_avg is computed."""
+    config = networks.generator_config(state, where)
+    what = f"{_family(config)} generator of {config.size} px"
+    state = fit(networks.part(config, "generator"), state, where, what)
+    facts = {"latent_avg": "from the file"}
+    if average is None:
+        average = networks.mean_latent(config, state)
+        facts = {"latent_avg": "mean of 100000 seeded samples: the file has none"}
+    if average.shape != (config.style_dim,):
+        raise UserError(f"{where}: latent_avg {list(average.shape)}, W has {config.style_dim} dimensions")
+    return config, {**state, "latent_avg": average}, facts
+
+
+def swagan_tf(source: Source) -> Converted:
+    where = str(source.path)
+    found = tensorflow.averaged(source)
+    state, average = tensorflow.convert(found, where)
+    config, weights, facts = _generator(state, average, where)
+    latents = networks.n_latent(config)
+    facts["latents"] = f"{latents + 2} in the file, {latents} used"
+    what = "official TensorFlow SWAGAN"
+    return Converted("swagan-tf", what, config, "generator", {"generator": weights}, {}, facts)
+
+
+def _averaged_state(source: Source) -> tuple[State, Tensor | None]:
+    content = source.content
+    name = next((name for name in ("g_ema", "g") if isinstance(content.get(name), Mapping)), None)
+    where = f"{source.path} ({name})" if name else str(source.path)
+    state = tensors(content[name] if name else content, where)
+    average = content.get("latent_avg") if name else None
+    return state, None if average is None else _one_average(average, where)
+
+
+def _one_average(average: Any, where: str) -> Tensor:
+    """latent_avg [D] from [D], [1, D] or [n, D] whose rows are equal (e4e repeats the mean)."""
+    if not isinstance(average, Tensor) or average.ndim not in (1, 2) or not average.numel():
+        raise UserError(f"{where}: latent_avg is not a tensor [styles, dimension]")
+    rows = tensor(average, f"{where}: latent_avg").reshape(-1, average.shape[-1])
+    if not torch.allclose(rows, rows[:1].expand_as(rows), atol=1e-5):
+        raise UserError(f"{where}: latent_avg differs between styles; one mean of W is needed")
+    return rows[0].clone()
+
+
+def rosinality(source: Source) -> Converted:
+    state, average = _averaged_state(source)
+    config, weights, facts = _generator(state, average, str(source.path))
+    what = f"PyTorch {_family(config)} checkpoint"
+    return Converted(config.generator, what, config, "generator", {"generator": weights}, {}, facts)
+
+
+def wagi_checkpoint(source: Source) -> Converted:
+    """One of ours, .pt or .safetensors."""
+    from wagi.conversion.files import released_content
+
+    content = source.content if source.container == "torch" else released_content(source)
+    config = checkpoint.model_config(content, source.path)
+    parts = {name: tensors(state, f"{source.path} ({name})") for name, state in content["weights"].items()}
+    for name, state in parts.items():
+        expected = dict(networks.part(config, name))
+        if name == "generator":
+            expected["latent_avg"] = torch.empty(config.style_dim, device="meta")
+        if text := networks.listed(expected, state):
+            raise UserError(f"{source.path} ({name}): does not fit its settings: {text}")
+    facts = {k: v for k, v in source.metadata.items() if k in ("source", "source_sha256", "licence")}
+    stage = str(content["stage"])
+    return Converted("wagi", f"WaGI checkpoint of stage {stage}", config, stage, parts, {}, facts)
+
+
+# ---------------------------------------------------------------------------------- encoders, whole models
+
+
+def _state_dict(source: Source) -> dict[str, Any]:
+    return dict(source.content["state_dict"])
+
+
+def _with_encoder(source: Source, encoder: str) -> tuple[ModelConfig, dict[str, State], dict[str, str]]:
+    """Settings, encoder and generator of an e4e, pSp or HFGI checkpoint."""
+    where, state = str(source.path), _state_dict(source)
+    average = source.content.get("latent_avg")
+    average = None if average is None else _one_average(average, where)
+    decoder = tensors(below(state, "decoder"), f"{where} (decoder)")
+    config, generator, facts = _generator(decoder, average, f"{where} (decoder)")
+    config = replace(config, encoder=encoder)
+    latents = networks.n_latent(config)
+    given = tensors(below(state, "encoder"), f"{where} (encoder)")
+    heads = len({name.split(".")[1] for name in given if name.startswith("styles.")})
+    if "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,):
+        raise UserError(f"{where}: a ReStyle encoder (6 input channels), which iterates; give e4e or pSp")
+    if heads != latents:
+        raise UserError(
+            f"{where}: an encoder of {heads} styles with a {_family(config)}-{config.size} decoder "
+            f"of {latents} styles; they do not belong together"
+        )
+    expected = networks.part(config, "encoder")
+    name = {"e4e": "e4e", "psp": "pSp"}[encoder]
+    parts = {
+        "generator": generator,
+        "encoder": fit(expected, given, f"{where} (encoder)", f"{name} encoder of {heads} styles"),
+    }
+    return config, parts, {**facts, "styles": str(heads)}
+
+
+def e4e(source: Source) -> Converted:
+    config, parts, facts = _with_encoder(source, "e4e")
+    return Converted("e4e", "e4e encoder with its generator", config, "encoder", parts, {}, facts)
+
+
+def psp(source: Source) -> Converted:
+    config, parts, facts = _with_encoder(source, "psp")
+    return Converted("psp", "pSp encoder with its generator", config, "encoder", parts, {}, facts)
+
+
+def hfgi(source: Source) -> Converted:
+    """The paper's configuration A whole: encoder, StyleGAN2, grid_align (ADA), residue (one level)."""
+    config, parts, facts = _with_encoder(source, "e4e")
+    config = replace(config, feature_levels=(config.resolution // 4,), wavelet_levels=())
+    state, where = _state_dict(source), str(source.path)
+    for ours, theirs in (("aligner", "grid_align"), ("fusion", "residue")):
+        given = tensors(below(state, theirs), f"{where} ({theirs})")
+        parts[ours] = fit(networks.part(config, ours), given, f"{where} ({theirs})", f"HFGI {theirs}")
+    return Converted("hfgi", "HFGI: a whole inversion model", config, "inversion", parts, {}, facts)
+
+
+# ------------------------------------------------------------------------------------- feature networks
+
+
+def _flat(kind: str, what: str, make: Callable[[], Any]) -> Callable[[Source], Converted]:
+    def convert(source: Source) -> Converted:
+        where = str(source.path)
+        state = tensors(source.content, where)
+        classifier = {name: value for name, value in state.items() if name.startswith("classifier.")}
+        kept = {name: value for name, value in state.items() if name not in classifier}
+        with torch.device("meta"):
+            expected = networks.shapes_of(make())
+        facts = {"dropped": f"{len(classifier)} tensors of the classifier"} if classifier else {}
+        return Converted(kind, what, flat=fit(expected, kept, where, what), facts=facts)
+
+    return convert
+
+
+def _backbone() -> Any:
+    from wagi.irse import Backbone
+
+    return Backbone()
+
+
+KINDS: dict[str, Callable[[Source], Converted]] = {
+    "swagan-tf": swagan_tf,
+    "swagan": rosinality,
+    "stylegan2": rosinality,
+    "e4e": e4e,
+    "psp": psp,
+    "hfgi": hfgi,
+    "irse50": _flat("irse50", "ArcFace IR-SE50", _backbone),
+    "lpips-alex": _flat("lpips-alex", "LPIPS v0.1 linear for AlexNet", lambda: networks.linear("alex")),
+    "lpips-vgg": _flat("lpips-vgg", "LPIPS v0.1 linear for VGG16", lambda: networks.linear("vgg")),
+    "alexnet": _flat("alexnet", "torchvision AlexNet", lambda: networks.trunk("alex")),
+    "vgg16": _flat("vgg16", "torchvision VGG16", lambda: networks.trunk("vgg")),
+    "interfacegan": lambda s: Converted("interfacegan", "InterFaceGAN direction", **directions.boundary(s)),
+    "ganspace": lambda s: Converted("ganspace", "GANSpace components", **directions.components(s)),
+    "wagi": wagi_checkpoint,
+}
+
+# Files that exist in public and that nothing here can use, by a prefix of their state dict.
+_UNUSABLE = {
+    "hypernet": "a HyperStyle checkpoint: its weight offsets have no place in a WaGI model",
+    "mapper": "a StyleCLIP mapper: editing models are not converted",
+    "module.encoder_q": "MoCo weights: identity is measured with IR-SE50 here",
+}
+
+
+def identify(source: Source) -> str:
+    """The kind of a file by what it contains. UserError when it is none, with the nearest known layout."""
+    content = source.content
+    if source.container == "tensorflow":
+        tensorflow.networks(source)
+        return "swagan-tf"
+    if source.container == "safetensors" and source.metadata.get("format") == "wagi":
+        kind = "wagi" if source.metadata.get("stage") else source.metadata.get("kind", "")
+        return kind if kind in KINDS else _flat_kind(source, content)
+    if not isinstance(content, Mapping):
+        return "interfacegan"
+    if content.get("format") == "wagi":
+        return "wagi"
+    if "g_ema" in content or "g" in content:
+        return _generator_kind(content.get("g_ema", content.get("g")))
+    if isinstance(content.get("state_dict"), Mapping):
+        return _prefixed(source, content)
+    if {"mean", "comp", "std"} <= content.keys():
+        return "ganspace"
+    return _flat_kind(source, content)
+
+
+def _generator_kind(state: Any) -> str:
+    bias = state.get("to_rgb1.bias") if isinstance(state, Mapping) else None
+    return "swagan" if isinstance(bias, Tensor) and bias.ndim == 4 and bias.shape[1] == 12 else "stylegan2"
+
+
+def _prefixed(source: Source, content: Mapping[str, Any]) -> str:
+    state = content["state_dict"]
+    for prefix, why in _UNUSABLE.items():
+        if below(state, prefix):
+            raise UserError(f"{source.path}: {why}")
+    if not (below(state, "encoder") and below(state, "decoder")):
+        near = networks.nearest(state)
+        raise UserError(f"{source.path}: a state_dict without encoder. and decoder.; {near}")
+    if below(state, "residue") or below(state, "grid_align"):
+        return "hfgi"
+    opts = content.get("opts")
+    opts = opts if isinstance(opts, Mapping) else vars(opts) if hasattr(opts, "__dict__") else {}
+    kind = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp"}.get(str(opts.get("encoder_type")))
+    if kind is None:
+        raise UserError(
+            f"{source.path}: e4e and pSp have the same names, and opts.encoder_type is "
+            f"{str(opts.get('encoder_type'))[:40]!r}; say which with --kind e4e or --kind psp"
+        )
+    return kind
+
+
+def _flat_kind(source: Source, content: Mapping[str, Any]) -> str:
+    shapes = {name: tuple(value.shape) for name, value in content.items() if isinstance(value, Tensor)}
+    if "to_rgb1.bias" in shapes:
+        return _generator_kind(content)
+    if "output_layer.3.weight" in shapes and "input_layer.0.weight" in shapes:
+        return "irse50"
+    if "lin0.model.1.weight" in shapes:
+        return "lpips-alex" if shapes.get("lin1.model.1.weight", (0, 0))[1] == 192 else "lpips-vgg"
+    if "features.0.weight" in shapes:
+        return "alexnet" if shapes["features.0.weight"][-1] == 11 else "vgg16"
+    raise UserError(f"{source.path}: no public layout that is known here; {networks.nearest(content)}")
+
+
+def convert(source: Source, kind: str = "auto") -> Converted:
+    """Read `source` as `kind`. Raises UserError when it is something else."""
+    kind = identify(source) if kind == "auto" else kind
+    needs = {"swagan-tf": ("tensorflow",), "interfacegan": ("numpy", "torch", "safetensors")}
+    allowed = needs.get(kind, ("torch", "safetensors"))
+    mapping = isinstance(source.content, Mapping)
+    usable = source.container in allowed and (mapping or kind in ("swagan-tf", "interfacegan"))
+    if usable and kind in ("e4e", "psp", "hfgi"):
+        usable = isinstance(source.content.get("state_dict"), Mapping)
+    if not usable:
+        raise UserError(f"--kind {kind}: {source.path} holds something else ({source.container})", 2)
+    try:
+        found = KINDS[kind](source)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # Names that promise a layout whose values are of other types: hostile or badly damaged.
+        reason = (str(error).splitlines() or ["damaged"])[0][:100]
+        raise UserError(f"{source.path}: its contents are not those of a {kind} file ({reason})") from None
+    if kind in ("swagan", "stylegan2") and found.kind != kind:
+        raise UserError(f"--kind {kind}: {source.path} is a {found.what}", 2)
+    return found
