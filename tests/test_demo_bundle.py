@@ -1,4 +1,4 @@
-"""Promise: the embedded model computes what PyTorch computed at export, and restores detail of the samples."""
+"""Promise: the embedded model computes what PyTorch computed at export, and restores detail."""
 
 import numpy as np
 from tolerances import EXPORT_ATOL
