@@ -260,6 +260,8 @@ def test_signals_end_it_without_traceback_or_files(number, status, bundle, tmp_p
     process = subprocess.Popen(
         [*COMMAND, "invert", "-", "-o", out / "x.png", "-m", bundle],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, text=True,
+        # A shell ignores Ctrl-C in what it starts in the background, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert "on cpu" in process.stderr.readline()  # the model is open, now it waits for stdin
     time.sleep(0.3)
