@@ -80,7 +80,7 @@ def test_signals_save_and_say_so(number, status, data, root, tmp_path):
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == status and "the same command goes on" in said and "Traceback" not in said
-    assert not [p for p in (tmp_path / "run").iterdir() if p.suffix == ".tmp"]
+    assert not [p for p in (tmp_path / "run").iterdir() if p.suffix == ".part"]
 
 
 def close(a, b):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wagi.config import ModelConfig, model_from_dict, to_dict
 from wagi.errors import UserError
+from wagi.output import beside
 
 if TYPE_CHECKING:
     from wagi.model import WaGI
@@ -165,17 +166,13 @@ def save(
         "weights": weights,
         "training": training or {},
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as file:
+        with beside(path) as part, open(part, "wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
     except OSError as error:
         raise UserError(f"{path}: cannot write the checkpoint ({error.strerror or error})") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> dict:
@@ -227,7 +224,11 @@ def load_generator(path: str | Path) -> "Generator":
 
 def load_model(path: str | Path) -> "WaGI":
     """The whole model of an inversion checkpoint, in eval mode. UserError for other stages."""
+    return build_model(read(path), path)
+
+
+def build_model(content: dict, path: str | Path) -> "WaGI":
+    """The same from what `read` returned, for those who need the settings too."""
     from wagi.model import WaGI
 
-    content = read(path)
     return WaGI(*(build_loaded(content, part, path) for part in PARTS)).eval()  # type: ignore[arg-type]

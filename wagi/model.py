@@ -49,7 +49,7 @@ class WaGI(nn.Module):
         self.generator, self.encoder = generator, encoder
         self.aligner, self.fusion = aligner, fusion
         self.resolution = min(256, generator.size)
-        self.fusion_start = min([*fusion.feature_channels, *fusion.wavelet_levels])
+        self.fusion_start = fusion.levels[0]
 
     def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
         """E0: latents of the naive inversion. The encoder predicts offsets from the mean latent."""

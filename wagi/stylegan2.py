@@ -27,7 +27,6 @@ class ToRGB(nn.Module):
 class StyleGAN2Generator(Generator):
     """As `wagi.swagan.Generator`, with blocks up to the image size and n_latent = 2 log2(size) - 2."""
 
-    out_channels = 3
     feature_scale = 1
 
     def _to_rgb(self, in_ch: int, kernel: int, upsample: bool = True) -> nn.Module:

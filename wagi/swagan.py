@@ -86,7 +86,6 @@ class Generator(nn.Module):
     state dict, whose names are the published ones; checkpoints carry it beside the weights.
     """
 
-    out_channels = 12
     feature_scale = 2  # image size / resolution of the last block
     latent_avg: Tensor
 

@@ -1,7 +1,6 @@
 """Writing what was converted, whole or not at all, and reading our safetensors releases."""
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from wagi.config import model_from_dict, to_dict
 from wagi.conversion import networks
 from wagi.conversion.sources import Source, State, open_source
 from wagi.errors import UserError
+from wagi.output import beside
 
 if TYPE_CHECKING:
     from wagi.conversion.kinds import Converted
@@ -32,15 +32,12 @@ def check_output(path: Path, source: Path, overwrite: bool) -> None:
         raise UserError(f"-o {path}: no folder {path.parent}; make it first", 2)
 
 
-def _beside(path: Path, write: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write_beside(path: Path, write: Callable[[Path], Any]) -> None:
     try:
-        write(beside)
-        os.replace(beside, path)
+        with beside(path) as part:
+            write(part)
     except OSError as error:
         raise UserError(f"-o {path}: cannot write ({error.strerror or error})") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def metadata(found: "Converted", source: Source, licence: str) -> dict[str, str]:
@@ -76,7 +73,7 @@ def write(found: "Converted", path: Path, words: dict[str, str]) -> None:
     elif found.config is not None:
         checkpoint.save(path, found.stage, found.config, found.parts, {"converted": words})
     else:
-        _beside(path, lambda beside: torch.save(found.flat, beside))
+        _write_beside(path, lambda part: torch.save(found.flat, part))
 
 
 def _flatten(found: "Converted") -> State:
@@ -89,7 +86,7 @@ def _safetensors(state: State, path: Path, words: dict[str, str]) -> None:
     from safetensors.torch import save_file
 
     whole = {name: value.contiguous() for name, value in state.items()}
-    _beside(path, lambda beside: save_file(whole, beside, words))
+    _write_beside(path, lambda part: save_file(whole, part, words))
 
 
 def write_rosinality(found: "Converted", path: Path) -> None:
@@ -102,7 +99,7 @@ def write_rosinality(found: "Converted", path: Path) -> None:
     generator = found.parts["generator"]
     state = {name: generator[name] for name in networks.part(found.config, "generator")}
     average = generator["latent_avg"]
-    _beside(path, lambda beside: torch.save({"g_ema": state, "latent_avg": average}, beside))
+    _write_beside(path, lambda part: torch.save({"g_ema": state, "latent_avg": average}, part))
 
 
 # --------------------------------------------------------------------------------------------- reading

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from wagi.errors import UserError
+from wagi.output import beside, contact_sheet, write_json, write_png, write_text
 from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, sample, vector
 from wagi.portraits.scene import LABELS, render_both
 from wagi.portraits.streams import portrait_seed
@@ -53,18 +53,6 @@ def _rendered(settings: Settings, indices: list[int], workers: int) -> Iterator[
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap(_work, tasks, chunksize=4)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(value, indent=1))
-    os.replace(beside, path)
-
-
-def _save_image(path: Path, image: np.ndarray) -> None:
-    beside = path.with_name(path.name + ".part")
-    Image.fromarray(image).save(beside, format="PNG")
-    os.replace(beside, path)
 
 
 def _open(out: Path, settings: Settings) -> int:
@@ -111,7 +99,7 @@ def _open(out: Path, settings: Settings) -> int:
 def _write_meta(out: Path, settings: Settings, done: int) -> None:
     flat = {"size": settings.size, "seed": settings.seed, "count": settings.count, "done": done}
     parameters = {"num_parameters": NUM_PARAMETERS, "labels": list(LABELS)}
-    _write_json(out / "meta.json", flat | parameters | {"settings": asdict(settings)})
+    write_json(out / "meta.json", flat | parameters | {"settings": asdict(settings)})
 
 
 def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
@@ -135,18 +123,6 @@ def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
         if arrays[name].shape != shape or arrays[name].dtype != dtype:
             raise UserError(f"{path}: not of this run; delete the folder and render again")
     return arrays
-
-
-def contact_sheet(images: list[np.ndarray], columns: int = 8) -> np.ndarray:
-    """Pictures side by side, uint8 [rows*S, columns*S, 3], black where none is left."""
-    size = images[0].shape[0]
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    sheet = np.zeros((rows * size, columns * size, 3), np.uint8)
-    for k, image in enumerate(images):
-        top, left = k // columns * size, k % columns * size
-        sheet[top : top + size, left : left + size] = image
-    return sheet
 
 
 def _bar(total: int, done: int, progress: bool):
@@ -175,7 +151,7 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
         with _bar(settings.count, done, progress) as bar:
             for index, image, regions, values in _rendered(settings, remaining, workers):
                 if arrays is None:
-                    _save_image(pictures / f"{index:06d}.png", image)
+                    write_png(pictures / f"{index:06d}.png", image)
                 else:
                     arrays["images"][index], arrays["regions"][index] = image, regions
                     arrays["parameters"][index] = values
@@ -196,14 +172,12 @@ def _finish(out: Path, settings: Settings, arrays: dict[str, np.memmap] | None) 
     """Attributes, parameters of a picture folder, contact sheet."""
     portraits = [portrait(settings.seed, index) for index in range(settings.count)]
     lines = "".join(json.dumps(attributes(one)) + "\n" for one in portraits)
-    beside = out / "attributes.jsonl.part"
-    beside.write_text(lines)
-    os.replace(beside, out / "attributes.jsonl")
+    write_text(out / "attributes.jsonl", lines)
     first = range(min(SHEET, settings.count))
     if arrays is None:
-        np.save(out / "parameters.part.npy", np.stack([vector(one) for one in portraits]))
-        os.replace(out / "parameters.part.npy", out / "parameters.npy")
+        with beside(out / "parameters.npy") as part, open(part, "wb") as file:
+            np.save(file, np.stack([vector(one) for one in portraits]))
         images = [np.asarray(Image.open(out / "images" / f"{index:06d}.png")) for index in first]
     else:
         images = [np.asarray(arrays["images"][index]) for index in first]
-    _save_image(out / "contact_sheet.png", contact_sheet(images))
+    write_png(out / "contact_sheet.png", contact_sheet(images))

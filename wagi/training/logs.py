@@ -2,43 +2,23 @@
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wagi.errors import UserError
+from wagi.output import contact_sheet, write_png, write_text
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:  # N,3,S,S in [-1, 1]
     """Write images as one PNG, row by row."""
-    from PIL import Image
 
-    n, _, height, width = images.shape
-    pixels = (
-        images.detach()
-        .float()
-        .clamp(-1, 1)
-        .add(1)
-        .mul(127.5)
-        .round()
-        .byte()
-        .permute(0, 2, 3, 1)
-        .cpu()
-        .numpy()
-    )
-    sheet = np.zeros((-(-n // columns) * height, columns * width, 3), np.uint8)
-    for i, tile in enumerate(pixels):
-        row, column = divmod(i, columns)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
-    beside = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(sheet).save(beside, format="png")
-    os.replace(beside, path)
+    scaled = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte()
+    write_png(path, contact_sheet(list(scaled.permute(0, 2, 3, 1).cpu().numpy()), columns))
 
 
 def duration(seconds: float) -> str:
@@ -70,9 +50,7 @@ class Log:
                     kept.append(line)
             except ValueError:  # a line cut off by the kill
                 continue
-        beside = self.path.with_name(f".{self.path.name}.tmp")
-        beside.write_text("".join(kept))
-        os.replace(beside, self.path)
+        write_text(self.path, "".join(kept))
 
     def _tensorboard(self):  # type: ignore[no-untyped-def]
         try:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
 from wagi.data import Dataset, open_dataset
 from wagi.errors import UserError
+from wagi.output import write_json
 from wagi.training import distributed
 
 if TYPE_CHECKING:
@@ -115,12 +115,6 @@ def make_folder(run: Path) -> Path:
     if not os.access(run, os.W_OK):
         raise UserError(f"--out {run}: not writable")
     return run
-
-
-def write_json(path: Path, content: dict) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, path)
 
 
 # ------------------------------------------------------------------------------ parts of other checkpoints
