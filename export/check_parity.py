@@ -64,17 +64,10 @@ def _read(args: argparse.Namespace) -> "np.ndarray":
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 equal, 1 past the tolerance or unreadable, 2 wrong usage."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError
+    from wagi.errors import UserError, run_command
     from wagi_rt.errors import UserError as RuntimeUserError
 
-    try:
-        return run(args)
-    except (UserError, RuntimeUserError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
+    return run_command(lambda: run(args), "", (UserError, RuntimeUserError))
 
 
 if __name__ == "__main__":

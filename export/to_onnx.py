@@ -45,14 +45,15 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--atol {args.atol}: must not be negative", 2)
     from export.bundle import ParityError, check_opset, check_target, export_model
     from export.parity import table
-    from wagi.checkpoint import load_model, model_config, read
+    from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
     check_opset(args.opset)
-    model = load_model(args.checkpoint)
-    config = to_dict(model_config(read(args.checkpoint), args.checkpoint))
+    content = read(args.checkpoint)
+    model = build_model(content, args.checkpoint)
+    config = to_dict(model_config(content, args.checkpoint))
     source = {
         "checkpoint": args.checkpoint.name,
         "checkpoint_sha256": file_sha256(args.checkpoint),
@@ -95,18 +96,11 @@ def _command(args: argparse.Namespace) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the export or its parity failed, 2 wrong usage."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError
+    from wagi.errors import UserError, run_command
     from wagi_rt.errors import UserError as RuntimeUserError
 
-    try:
-        run(args)
-    except (UserError, RuntimeUserError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        return 1
-    return 0
+    interrupted = "; nothing was written"
+    return run_command(lambda: run(args), interrupted, (UserError, RuntimeUserError))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wagi.errors import UserError
+from wagi.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from wagi.conversion.kinds import Converted
@@ -163,15 +163,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the file was refused, 2 wrong usage."""
     args = parser().parse_args(argv)
-    try:
-        run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: run(args), "; nothing was written")
 
 
 if __name__ == "__main__":

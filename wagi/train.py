@@ -8,7 +8,7 @@ python -m wagi.train inversion --preset portraits-64 --data DATA --encoder runs/
 import argparse
 import sys
 
-from wagi.errors import UserError
+from wagi.errors import UserError, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -112,11 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    try:
-        return run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
+    return run_command(lambda: run(args), " before the first step")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from wagi.errors import UserError
+from wagi.errors import UserError, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,24 +37,21 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{name} {value}: must be between {low} and {high}", status=2)
 
 
+def run(arguments: argparse.Namespace) -> None:
+    """Render, and say where the pictures are."""
+    _check(arguments)
+    from wagi.portraits.dataset import Settings, generate
+
+    settings = Settings(arguments.count, arguments.size, arguments.seed, arguments.memmap)
+    rendered = generate(arguments.out, settings, arguments.workers, progress=not arguments.quiet)
+    sheet = arguments.out / "contact_sheet.png"
+    print(f"{arguments.count} portraits ({rendered} rendered now) in {arguments.out}; look at {sheet}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     arguments = parser().parse_args(argv)
-    try:
-        _check(arguments)
-        from wagi.portraits.dataset import Settings, generate
-
-        settings = Settings(arguments.count, arguments.size, arguments.seed, arguments.memmap)
-        rendered = generate(arguments.out, settings, arguments.workers, progress=not arguments.quiet)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("error: interrupted; run the same command again to go on", file=sys.stderr)
-        return 1
-    sheet = arguments.out / "contact_sheet.png"
-    print(f"{arguments.count} portraits ({rendered} rendered now) in {arguments.out}; look at {sheet}")
-    return 0
+    return run_command(lambda: run(arguments), "; run the same command again to go on")
 
 
 if __name__ == "__main__":
