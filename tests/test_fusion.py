@@ -41,6 +41,13 @@ def test_aligner_keeps_the_published_sizes(size):
 
 
 @torch.no_grad()
+def test_untrained_aligner_writes_values_of_a_residuals_size():
+    """In train mode, as at the first step: a tenth, where BatchNorm alone would give about one."""
+    aligner = DistortionAligner((8, 16, 24, 32)).train()
+    out = aligner(0.1 * torch.randn(8, 3, 64, 64), torch.randn(8, 3, 64, 64))
+    assert 0.05 < float(out.std()) < 0.3
+
+
 def test_aligner_order_of_channels():
     """The residual comes first, then the image; in the decoder the enlarged map comes before the skip."""
     aligner = DistortionAligner((4, 6, 8, 10)).eval()

@@ -1,4 +1,4 @@
-"""The training warp does what RandomPerspective does: against Pillow, the moved corners, its limits."""
+"""The training warp against Pillow and RandomPerspective's limits; random colours against numpy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,14 @@ import torch
 from PIL import Image
 
 from tests.tolerances import TOL
-from wagi.training.warp import homography, perspective, random_corners, random_perspective
+from wagi.training.warp import (
+    homography,
+    perspective,
+    random_colours,
+    random_corners,
+    random_perspective,
+    recolour,
+)
 
 SIZE = 48
 
@@ -100,3 +107,22 @@ def test_depends_on_the_generator_only():
     torch.rand(7)
     assert torch.equal(first, random_perspective(images, 0.3, 0.9, generator(5)))
     assert not torch.equal(first, random_perspective(images, 0.3, 0.9, generator(6)))
+
+
+# ------------------------------------------------------------------------------------------------ colours
+
+
+def test_colours_are_affine_maps_of_rgb():
+    images, colours = smooth(3), random_colours(3, 1.0, generator(7))
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    expected = [p @ c[:, :3].T + c[:, 3] for p, c in zip(pixels, colours.numpy(), strict=True)]
+    found = recolour(images, colours).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(found, np.clip(expected, -1, 1), **TOL[np.float32])
+    assert not torch.equal(colours[0], colours[1])
+
+
+def test_share_of_recoloured_images():
+    identity = torch.eye(3, 4)
+    assert torch.equal(random_colours(4, 0.0, generator()), identity.expand(4, 3, 4))
+    drawn = random_colours(2000, 0.3, generator(8))
+    assert 0.26 < (drawn != identity).flatten(1).any(1).float().mean() < 0.34

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from wagi.irse import stem, units
 
+# Standard deviation of the untrained output, about that of a residual.
+_START_SCALE = 0.1
+
 
 class DistortionAligner(nn.Module):
     """Encoder-decoder of HFGI section 3.3, kept by the WaGI paper; names are those of HFGI's `grid_align.`.
@@ -26,6 +29,11 @@ class DistortionAligner(nn.Module):
         self.dconv_layer1 = units((c4 + c3, c4, c2, c2), stride=1)
         self.dconv_layer2 = units((c2 + c2, c2, c1, c1), stride=1)
         self.dconv_layer3 = units((c1 + c1, c1, 3, 3), stride=1)
+        # BatchNorms start at scale one, ten times a residual: without this the first hundreds of steps only
+        # shrink the output.
+        for norm in (self.dconv_layer3[1].res_layer[4], self.dconv_layer3[1].shortcut_layer[1]):
+            nn.init.constant_(norm.weight, _START_SCALE)
+        nn.init.constant_(self.dconv_layer3[2].res_layer[4].weight, _START_SCALE)
 
     def forward(self, residual: Tensor, image: Tensor) -> Tensor:
         at_full = self.conv_layer1(torch.cat((residual, image), dim=1))

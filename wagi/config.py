@@ -122,6 +122,8 @@ class InversionConfig(TrainConfig):
     distortion: float = 0.15
     warp_probability: float = 0.9
     warp_per_sample: bool = True
+    edit_probability: float = 0.5  # with --edited: the share of residuals taken from before a true edit
+    recolour: float = 0.0  # the share of images with random colours, for inputs unlike the data
     region_weights: tuple[float, ...] = ()
 
 

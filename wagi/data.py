@@ -134,7 +134,7 @@ class PortraitMemmap:
         self.count = min(int(meta.get("done", len(self.images))), len(self.images))
         if not self.count:
             raise UserError(f"--data {path}: nothing rendered yet (meta.json done=0)", 2)
-        self.param_dim = self.parameters.shape[1]
+        self.param_dim, self.seed = self.parameters.shape[1], meta.get("seed")
 
     def __len__(self) -> int:
         return self.count
@@ -150,6 +150,32 @@ class PortraitMemmap:
             labels = labels[f // 2 :: f, f // 2 :: f]
         mask = torch.from_numpy(np.array(labels))
         return {"image": image, "params": torch.from_numpy(np.array(self.parameters[index])), "mask": mask}
+
+
+class Counterfactuals:
+    """Portraits with their true edits: items have `edited` and `edited_mask` besides.
+
+    Args:
+        data: portraits; path: the folder of `python -m wagi.portraits --memmap --edited` of the same seed.
+    Length: that of the shorter one. Raises UserError when the folder holds other portraits' edits.
+    """
+
+    def __init__(self, data: Dataset, path: str | Path) -> None:
+        self.data, self.edits = data, PortraitMemmap(path, data.size)  # type: ignore[attr-defined]
+        meta = json.loads((Path(path) / "meta.json").read_text())
+        if not meta.get("settings", {}).get("edited") or meta["seed"] != getattr(data, "seed", None):
+            raise UserError(
+                f"--edited {path}: not the edits of these portraits; render them with "
+                "`python -m wagi.portraits --memmap --edited` and the seed of --data", 2,
+            )  # fmt: skip
+        self.param_dim, self.size = data.param_dim, self.edits.size
+
+    def __len__(self) -> int:
+        return min(len(self.data), len(self.edits))
+
+    def get(self, index: int, flip: bool = False) -> Item:
+        edit = self.edits.get(index, flip)
+        return {**self.data.get(index, flip), "edited": edit["image"], "edited_mask": edit["mask"]}
 
 
 class PortraitStream:

@@ -22,6 +22,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--data", help="folder of images, or of portraits from `python -m wagi.portraits --memmap`"
     )
+    p.add_argument(
+        "--edited", metavar="DIR", help="inversion: true edits of the portraits (wagi.portraits --edited)"
+    )
     p.add_argument("--out", help="folder of the run: checkpoint.pt, metrics.jsonl, tensorboard/, grids/")
     p.add_argument(
         "--init", metavar="CKPT", help="start from the weights there that fit by name and shape (growing)"

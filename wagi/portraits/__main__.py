@@ -20,6 +20,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--memmap", action="store_true", help="numpy memmaps with regions and parameters, for training"
     )
+    result.add_argument(
+        "--edited", action="store_true", help="instead of each portrait, its true edit (yaw, smile, ...)"
+    )
     result.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default 1)")
     result.add_argument("--quiet", action="store_true", help="no progress bar")
     return result
@@ -42,7 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     from wagi.portraits.dataset import Settings, generate
 
-    settings = Settings(arguments.count, arguments.size, arguments.seed, arguments.memmap)
+    settings = Settings(
+        arguments.count, arguments.size, arguments.seed, arguments.memmap, edited=arguments.edited
+    )
     rendered = generate(arguments.out, settings, arguments.workers, progress=not arguments.quiet)
     sheet = arguments.out / "contact_sheet.png"
     print(f"{arguments.count} portraits ({rendered} rendered now) in {arguments.out}; look at {sheet}")

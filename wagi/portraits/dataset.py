@@ -12,7 +12,7 @@ from PIL import Image
 
 from wagi.errors import UserError
 from wagi.output import beside, contact_sheet, write_json, write_png, write_text
-from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, sample, vector
+from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, counterfactual, sample, vector
 from wagi.portraits.scene import LABELS, render_both
 from wagi.portraits.streams import portrait_seed
 
@@ -31,23 +31,26 @@ class Settings:
     memmap: bool = False
     supersample: int = 2
     version: int = VERSION
+    edited: bool = False  # the counterfactual of each portrait instead of the portrait
 
 
-def portrait(seed: int, index: int) -> Portrait:
+def portrait(seed: int, index: int, edited: bool = False) -> Portrait:
     """Portrait `index` of the data set with this seed, whatever the number of portraits."""
-    return sample(portrait_seed(seed, index))
+    found = sample(portrait_seed(seed, index))
+    return counterfactual(found) if edited else found
 
 
-def _work(task: tuple[int, int, int, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    seed, index, size, supersample = task
-    chosen = portrait(seed, index)
+def _work(task: tuple[int, int, int, int, bool]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    seed, index, size, supersample, edited = task
+    chosen = portrait(seed, index, edited)
     image, regions = render_both(chosen, size, supersample)
     return index, image, regions, vector(chosen)
 
 
 def _rendered(settings: Settings, indices: list[int], workers: int) -> Iterator[tuple]:
     """Results of `_work` in the order of `indices`."""
-    tasks = [(settings.seed, index, settings.size, settings.supersample) for index in indices]
+    same = (settings.size, settings.supersample, settings.edited)
+    tasks = [(settings.seed, index, *same) for index in indices]
     if workers <= 1:
         yield from map(_work, tasks)
         return
@@ -73,7 +76,7 @@ def _open(out: Path, settings: Settings) -> int:
             _write_meta(out, settings, 0)
             return 0
         found = json.loads(meta.read_text())
-        earlier = found["settings"]
+        earlier = asdict(Settings(0, 0, 0)) | found["settings"]
         done = int(found["done"])
     except OSError as error:
         raise UserError(
@@ -170,7 +173,7 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
 
 def _finish(out: Path, settings: Settings, arrays: dict[str, np.memmap] | None) -> None:
     """Attributes, parameters of a picture folder, contact sheet."""
-    portraits = [portrait(settings.seed, index) for index in range(settings.count)]
+    portraits = [portrait(settings.seed, index, settings.edited) for index in range(settings.count)]
     lines = "".join(json.dumps(attributes(one)) + "\n" for one in portraits)
     write_text(out / "attributes.jsonl", lines)
     first = range(min(SHEET, settings.count))

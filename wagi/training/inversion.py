@@ -5,6 +5,7 @@ L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L
 """
 
 import argparse
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,23 @@ from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
 from wagi.model import WaGI, area_resize
+from wagi.swagan import State
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
 from wagi.training.stage import Phase, Stage
-from wagi.training.warp import random_perspective
+from wagi.training.warp import random_colours, random_perspective, recolour
+
+
+class Task(NamedTuple):
+    """One step's problem: render `target` from its latents and a residual that lies elsewhere."""
+
+    target: Tensor  # [N, 3, S, S]
+    mask: Tensor | None  # [N, S, S] region labels
+    ws: Tensor
+    state: State
+    naive: Tensor
+    residual: Tensor  # [N, 3, R, R], where it belongs
+    given: Tensor  # [N, 3, R, R], where it is
 
 
 class InversionStage(Stage):
@@ -52,30 +66,48 @@ class InversionStage(Stage):
             residual, config.distortion, config.warp_probability, rng, config.warp_per_sample
         )
 
+    @torch.no_grad()
+    def _task(self, batch: Item, rng: torch.Generator) -> "Task":
+        """What to invert and with which misaligned residual; all constants (paper_vs_references 27).
+
+        The residual is the image's own under a random warp (paper_vs_references 25). With true edits at hand
+        (`--edited`), a share of the images are edits instead, and their residual is the one from before.
+        """
+        image, mask, model = batch["image"], batch.get("mask"), self.model
+        n = len(image)
+        edits = torch.zeros(n, dtype=torch.bool)
+        colours = random_colours(n, self.config.recolour, rng).to(image.device)
+        target = image = recolour(image, colours)
+        if "edited" in batch:
+            edits = torch.rand(n, generator=rng) < self.config.edit_probability
+            chosen = edits.to(image.device)[:, None, None, None]
+            target = torch.where(chosen, recolour(batch["edited"], colours), image)
+            mask = torch.where(chosen[:, 0], batch["edited_mask"], batch["mask"])
+        ws = model.encode(target)
+        state, naive = model.reconstruct(ws)
+        residual = model.residual(target, naive)
+        given = self._warp(residual, rng)
+        if edits.any():
+            before = image[edits]
+            given[edits] = model.residual(before, model.reconstruct(model.encode(before))[1])
+        return Task(target, mask, ws, state, naive, residual, given)
+
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """ADA alone: undo the warp of the residual, given the naive image (paper_vs_references 25)."""
-        with torch.no_grad():
-            _, naive = self.model.reconstruct(self.model.encode(batch["image"]))
-            residual = self.model.residual(batch["image"], naive)
-            low, warped = self.model.low_fidelity(naive), self._warp(residual, rng)
-        aligned = self.model.aligner(warped, low)
-        loss = alignment_loss(aligned, residual, self.config.lambda_wave_ada)
-        return loss, {"ada": loss, **self._against_nothing(aligned, warped, residual)}
+        """ADA alone: move the given residual to where the naive image wants it."""
+        task = self._task(batch, rng)
+        aligned = self.model.aligner(task.given, self.model.low_fidelity(task.naive))
+        loss = alignment_loss(aligned, task.residual, self.config.lambda_wave_ada)
+        return loss, {"ada": loss, **self._against_nothing(aligned, task.given, task.residual)}
 
     def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """The whole model; residual and warp are constants, all losses reach ADA (paper_vs_references 27)."""
-        config, model = self.config, self.model
-        with torch.no_grad():
-            ws = model.encode(batch["image"])
-            state, naive = model.reconstruct(ws)
-            residual = model.residual(batch["image"], naive)
-            warped = self._warp(residual, rng)
-        aligned, image = model.fuse(ws, state, naive, warped)
-        target = area_resize(batch["image"], model.resolution)
-        loss, scalars = self.image_loss(area_resize(image, model.resolution), target, batch.get("mask"))
-        scalars["ada"] = alignment_loss(aligned, residual, config.lambda_wave_ada)
+        """The whole model; all losses reach ADA (paper_vs_references 27)."""
+        config, model, task = self.config, self.model, self._task(batch, rng)
+        aligned, image = model.fuse(task.ws, task.state, task.naive, task.given)
+        target = area_resize(task.target, model.resolution)
+        loss, scalars = self.image_loss(area_resize(image, model.resolution), target, task.mask)
+        scalars["ada"] = alignment_loss(aligned, task.residual, config.lambda_wave_ada)
         loss = loss + config.lambda_ada * scalars["ada"]
-        return loss, {"loss": loss, **scalars, **self._against_nothing(aligned, warped, residual)}
+        return loss, {"loss": loss, **scalars, **self._against_nothing(aligned, task.given, task.residual)}
 
     @staticmethod
     def _against_nothing(aligned: Tensor, warped: Tensor, residual: Tensor) -> Scalars:
@@ -83,7 +115,7 @@ class InversionStage(Stage):
         return {"ada_l1": (aligned - residual).abs().mean(), "warped_l1": (warped - residual).abs().mean()}
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded warps."""
+        """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded misalignments."""
         model, target = _assemble(models), batch["image"]
         found = model.invert(target)
         result = {}
@@ -95,6 +127,12 @@ class InversionStage(Stage):
         aligned = model.aligner(warped, model.low_fidelity(found.naive))
         for name, value in self._against_nothing(aligned, warped, found.residual).items():
             result[name] = float(value)
+        if "edited" in batch:
+            edited = model.edit(found, model.encode(batch["edited"]))
+            residual = model.residual(batch["edited"], edited.naive)
+            edits = self._against_nothing(edited.aligned, found.residual, residual)
+            result |= {"edit_ada_l1": float(edits["ada_l1"]), "edit_nothing_l1": float(edits["warped_l1"])}
+            result["l2_edited"] = float(l2_loss(edited.image.clamp(-1, 1), batch["edited"]))
         return result
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:

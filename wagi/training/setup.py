@@ -11,7 +11,7 @@ import torch
 
 from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
-from wagi.data import Dataset, open_dataset
+from wagi.data import Counterfactuals, Dataset, open_dataset
 from wagi.errors import UserError
 from wagi.output import write_json
 from wagi.training import distributed
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> 
     try:
         split(config, world)
         model, sources = adopt(args, model)
-        data = open_data(args.data, model.size, config)
+        data = open_data(args, model.size, config)
         model = dataclasses.replace(
             model, param_dim=data.param_dim if wants_parameters(config) else model.param_dim
         )
@@ -93,8 +93,12 @@ def wants_parameters(config: TrainConfig) -> bool:
     return getattr(config, "mode", "") == "distill"
 
 
-def open_data(path: str, size: int, config: TrainConfig) -> Dataset:
-    data = open_dataset(path, size)
+def open_data(args: argparse.Namespace, size: int, config: TrainConfig) -> Dataset:
+    path, data = args.data, open_dataset(args.data, size)
+    if args.edited:
+        if args.stage != "inversion":
+            raise UserError(f"--edited: only for stage inversion, not {args.stage}", 2)
+        data = Counterfactuals(data, args.edited)
     if len(data) <= config.holdout:
         raise UserError(
             f"--data {path}: {len(data)} images, holdout={config.holdout} of them are kept for evaluation; "

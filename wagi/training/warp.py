@@ -1,4 +1,4 @@
-"""The random misalignment of the inversion stage: a perspective warp per image (HFGI section 3.3).
+"""What the inversion stage does to its data: a perspective warp of the residual (HFGI section 3.3), colours.
 
 The same distribution as torchvision's RandomPerspective: each corner moves inwards by whole pixels, uniform
 from 0 to int(distortion * R / 2) in x and in y; bilinear, zero outside. torchvision draws one warp per batch,
@@ -60,3 +60,23 @@ def random_perspective(
     chosen = torch.rand(draws, generator=rng) < probability
     warped = perspective(images, corners.expand(n, 4, 2))
     return torch.where(chosen.to(images.device).expand(n)[:, None, None, None], warped, images)
+
+
+# Not in the paper: a small generator has seen few colours; others must come from the residual.
+def random_colours(n: int, probability: float, rng: torch.Generator) -> Tensor:  # => n, 3, 4
+    """Affine maps of RGB: channels mixed and scaled, then shifted; the identity where none is drawn."""
+    identity = torch.eye(3, 4).expand(n, 3, 4)
+    if not probability:
+        return identity
+    scale = torch.rand(n, 3, 1, generator=rng) * 0.8 + 0.4
+    mix = torch.randn(n, 3, 3, generator=rng) * 0.15
+    shift = torch.randn(n, 3, 1, generator=rng) * 0.25
+    drawn = torch.cat([torch.eye(3) * scale + mix, shift], dim=2)
+    chosen = torch.rand(n, generator=rng) < probability
+    return torch.where(chosen[:, None, None], drawn, identity)
+
+
+def recolour(images: Tensor, colours: Tensor) -> Tensor:  # N,3,H,W ; N,3,4 => N,3,H,W in [-1, 1]
+    """Apply `random_colours` to images in [-1, 1]."""
+    mixed = torch.einsum("nij,njhw->nihw", colours[:, :, :3], images) + colours[:, :, 3, None, None]
+    return mixed.clamp(-1, 1)
