@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from wagi.irse import stem, units
 
-# Standard deviation of the untrained output, about that of a residual.
-_START_SCALE = 0.1
+# Standard deviation of a residual, which the BatchNorms on its way divide and multiply by.
+_RESIDUAL_STD = 0.2
 
 
 class DistortionAligner(nn.Module):
@@ -15,8 +15,9 @@ class DistortionAligner(nn.Module):
 
     Args: channels: widths at R, R/2, R/4, R/8; the default is HFGI's.
     Call: residual [N, 3, R, R] (range [-2, 2]) and naive or edited image [N, 3, R, R] in [-1, 1]
-    -> aligned residual [N, 3, R, R]. The last layer is linear. Any R works: maps are enlarged to the size of
-    the skip they meet, which at 256 px is what the public code has hard-coded.
+    -> aligned residual [N, 3, R, R]; before training, the residual as it is. The last layer is linear. Any R
+    works: maps are enlarged to the size of the skip they meet, which at 256 px is what the public code has
+    hard-coded.
     """
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 48, 64)) -> None:
@@ -29,11 +30,27 @@ class DistortionAligner(nn.Module):
         self.dconv_layer1 = units((c4 + c3, c4, c2, c2), stride=1)
         self.dconv_layer2 = units((c2 + c2, c2, c1, c1), stride=1)
         self.dconv_layer3 = units((c1 + c1, c1, 3, 3), stride=1)
-        # BatchNorms start at scale one, ten times a residual: without this the first hundreds of steps only
-        # shrink the output.
-        for norm in (self.dconv_layer3[1].res_layer[4], self.dconv_layer3[1].shortcut_layer[1]):
-            nn.init.constant_(norm.weight, _START_SCALE)
-        nn.init.constant_(self.dconv_layer3[2].res_layer[4].weight, _START_SCALE)
+        self._start_as_identity(c1)
+
+    # Neither paper says how ADA starts. From random weights it has first to learn to copy what is aligned
+    # already, which at a small budget it never does better than doing nothing.
+    @torch.no_grad()
+    def _start_as_identity(self, c1: int) -> None:
+        """Carry the residual through the first and the last layers, whose other branches start at zero."""
+        conv, norm, activation = self.conv_layer1
+        conv.weight[:3] = 0
+        norm.running_var[:3] = _RESIDUAL_STD**2
+        activation.weight[:3] = 1
+        first, second, third = self.dconv_layer3
+        for shortcut in (first.shortcut_layer[0], second.shortcut_layer[0]):
+            shortcut.weight[:3] = 0
+        for i in range(3):
+            conv.weight[i, i, 1, 1] = 1
+            first.shortcut_layer[0].weight[i, c1 + i] = 1  # the encoder's map comes second
+            second.shortcut_layer[0].weight[i, i] = 1
+        second.shortcut_layer[1].weight.fill_(_RESIDUAL_STD)
+        for unit in (first, second, third):
+            unit.res_layer[4].weight[:3] = 0
 
     def forward(self, residual: Tensor, image: Tensor) -> Tensor:
         at_full = self.conv_layer1(torch.cat((residual, image), dim=1))

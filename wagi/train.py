@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--init", metavar="CKPT", help="start from the weights there that fit by name and shape (growing)"
     )
+    p.add_argument("--init-parts", default="", help="only these parts of it, e.g. fusion (default: all)")
     p.add_argument(
         "--generator", metavar="CKPT", help="checkpoint with the frozen G0 (and the encoder's start)"
     )

@@ -61,7 +61,7 @@ def train(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> 
         stage = make_stage(args, model, config, sources)
         run = make_folder(Path(args.out))
         if args.init and not (run / "checkpoint.pt").is_file():
-            initialise(stage, args.init)
+            initialise(stage, args.init, args.init_parts)
         if rank == 0:
             shown = {"stage": args.stage, "preset": args.preset, "data": str(args.data)}
             write_json(run / "settings.json", {**shown, "model": to_dict(model), "train": to_dict(config)})
@@ -200,11 +200,16 @@ def make_stage(
     return InversionStage(model, config, parts, args)  # type: ignore[arg-type]
 
 
-def initialise(stage: "Stage", path: str) -> None:
+def initialise(stage: "Stage", path: str, parts: str = "") -> None:
     """Copy what fits by name and shape. New tWavelets layers start at zero, so that a grown generator starts
     with the enlarged picture of the smaller one."""
     content = checkpoint.read(path)
+    chosen = parts.split(",") if parts else list(stage.models)
+    if unknown := set(chosen) - stage.models.keys():
+        raise UserError(f"--init-parts {parts}: {unknown.pop()} is not one of {', '.join(stage.models)}", 2)
     for name, module in stage.models.items():
+        if name not in chosen:
+            continue
         weights = content["weights"].get(name) or content["training"].get("models", {}).get(name)
         if weights is None:
             print(f"--init {path}: has no {name}; it starts fresh", file=sys.stderr)
