@@ -97,6 +97,19 @@ def test_training_with_edits_reports_them(folders, tmp_path):
     assert {"eval/edit_ada_l1", "eval/edit_nothing_l1", "eval/l2_edited"} <= last.keys()
 
 
+def test_running_statistics_stay_as_they_were(folders, tmp_path):
+    data, found = folders / "portraits", []
+    assert run("generator", data, tmp_path / "g", "--steps", "1") == 0
+    options = ["--encoder", str(tmp_path / "g" / "checkpoint.pt"), "--steps", "2", "--set", "ada_steps=0"]
+    for name in ("batch", "running"):
+        assert run("inversion", data, tmp_path / name, *options, "--set", f"batch_norm={name}") == 0
+        found.append(checkpoint.read(tmp_path / name / "checkpoint.pt")["training"]["models"]["aligner"])
+    key = "dconv_layer1.0.res_layer.4."
+    assert found[0][key + "running_var"].unique().numel() > 1
+    assert torch.equal(found[1][key + "running_var"], torch.ones_like(found[1][key + "running_var"]))
+    assert not torch.equal(found[1][key + "weight"], torch.ones_like(found[1][key + "weight"]))
+
+
 def test_without_edits_the_data_set_has_none(tmp_path):
     item = PortraitMemmap(write_portraits(tmp_path / "p"), 32).get(0)
     assert "edited" not in item

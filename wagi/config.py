@@ -123,6 +123,8 @@ class InversionConfig(TrainConfig):
     warp_probability: float = 0.9
     warp_per_sample: bool = True
     edit_probability: float = 0.5  # with --edited: the share of residuals taken from before a true edit
+    # batch | running: statistics kept as they are (with --init), for batches too small to give good ones
+    batch_norm: str = "batch"
     recolour: float = 0.0  # the share of images with random colours, for inputs unlike the data
     region_weights: tuple[float, ...] = ()
 
@@ -275,6 +277,8 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
     for name in ("batch", "accumulate", "kimg", "lr", "log_every", "save_every", "grid_every"):
         if getattr(train, name) <= 0:
             refuse(name, getattr(train, name), "must be greater than 0")
+    if getattr(train, "batch_norm", "batch") not in ("batch", "running"):
+        refuse("batch_norm", train.batch_norm, "choose from batch, running")  # type: ignore[attr-defined]
     if getattr(train, "mode", "gan") not in ("gan", "distill"):
         refuse("mode", train.mode, "choose from gan, distill")  # type: ignore[attr-defined]
     weights = getattr(train, "region_weights", ())

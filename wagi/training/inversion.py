@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
 
 class InversionStage(Stage):
-    """Trains `aligner` and `fusion`, whose BatchNorms are in train mode."""
+    """Trains `aligner` and `fusion`, whose BatchNorms are in train mode (but for batch_norm=running)."""
 
     name = "inversion"
     config: InversionConfig
@@ -56,6 +56,13 @@ class InversionStage(Stage):
         self.optimizers = {"inversion": make_optimizer(config.optimizer, [{"params": trained}], config.lr)}
         self.image_loss = ImageLoss(config, files)
         self.helpers = (self.image_loss,)
+
+    def train_mode(self) -> None:
+        super().train_mode()
+        if self.config.batch_norm == "running":
+            for module in (m for model in self.models.values() for m in model.modules()):
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def phases(self, step: int) -> list[Phase]:
         return [Phase("inversion", self.align if step < self.config.ada_steps else self.invert)]
