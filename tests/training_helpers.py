@@ -57,3 +57,17 @@ def assert_same_bits(a: Path, b: Path) -> None:
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert not different, f"{len(different)} of {len(first)} tensors differ, e.g. {different[:3]}"
+
+
+def save_tiny_model(path: Path, seed: int = 0, **settings: object) -> Path:
+    """An untrained inversion checkpoint of the smoke preset's shape that reads a portrait's parameters."""
+    import dataclasses
+
+    from wagi import checkpoint, config
+
+    torch.manual_seed(seed)
+    smoke, _ = config.settings("smoke", "inversion")
+    model = dataclasses.replace(smoke, **{"param_dim": 133, **settings})
+    parts = {part: checkpoint.state_of(checkpoint.build_part(model, part)) for part in checkpoint.PARTS}
+    checkpoint.save(path, "inversion", model, parts)
+    return path

@@ -37,20 +37,24 @@ class DistortionAligner(nn.Module):
     @torch.no_grad()
     def _start_as_identity(self, c1: int) -> None:
         """Carry the residual through the first and the last layers, whose other branches start at zero."""
-        conv, norm, activation = self.conv_layer1
-        conv.weight[:3] = 0
-        norm.running_var[:3] = _RESIDUAL_STD**2
-        activation.weight[:3] = 1
-        first, second, third = self.dconv_layer3
-        for shortcut in (first.shortcut_layer[0], second.shortcut_layer[0]):
-            shortcut.weight[:3] = 0
-        for i in range(3):
-            conv.weight[i, i, 1, 1] = 1
-            first.shortcut_layer[0].weight[i, c1 + i] = 1  # the encoder's map comes second
-            second.shortcut_layer[0].weight[i, i] = 1
-        second.shortcut_layer[1].weight.fill_(_RESIDUAL_STD)
-        for unit in (first, second, third):
-            unit.res_layer[4].weight[:3] = 0
+        weight = self.get_parameter
+        self.get_buffer("conv_layer1.1.running_var")[:3] = _RESIDUAL_STD**2
+        weight("conv_layer1.2.weight")[:3] = 1  # PReLU
+        weight("dconv_layer3.1.shortcut_layer.1.weight").fill_(_RESIDUAL_STD)
+        # The first three channels pass; the encoder's map is the second half of the last layers' input.
+        paths = (
+            ("conv_layer1.0", 0),
+            ("dconv_layer3.0.shortcut_layer.0", c1),
+            ("dconv_layer3.1.shortcut_layer.0", 0),
+        )
+        for name, first in paths:
+            kernel = weight(f"{name}.weight")
+            kernel[:3] = 0
+            centre = kernel.shape[-1] // 2
+            for i in range(3):
+                kernel[i, first + i, centre, centre] = 1
+        for unit in range(3):
+            weight(f"dconv_layer3.{unit}.res_layer.4.weight")[:3] = 0
 
     def forward(self, residual: Tensor, image: Tensor) -> Tensor:
         at_full = self.conv_layer1(torch.cat((residual, image), dim=1))

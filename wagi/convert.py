@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--to", choices=("wagi", "rosinality"), default="wagi",
         help="layout of OUT: ours (default), or the generator in the public PyTorch layout",
     )  # fmt: skip
+    p.add_argument("--half", action="store_true", help="store OUT (*.safetensors) in half precision")
     p.add_argument("--licence", default="", metavar="TEXT", help="licence note that goes into OUT")
     p.add_argument("--generator", type=Path, metavar="CKPT", help="generator that directions must fit")
     p.add_argument(
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace) -> None:
         if found.config is not None and found.config.to_rgb_kernel != 1:
             print("note: tWavelets are 3x3; the public code builds 1x1 and must be changed", file=sys.stderr)
     else:
-        files.write(found, args.output, files.metadata(found, source, args.licence))
+        files.write(found, args.output, files.metadata(found, source, args.licence), args.half)
     print("\n".join(describe(found, source.path)))
     use = _USE.get(found.stage or found.kind) if args.to == "wagi" else None
     print(f"{args.output}: written" + (f"; next: {use.format(path=args.output)}" if use else ""))

@@ -57,7 +57,7 @@ class ImageFolder:
         known = set(Image.registered_extensions())
         candidates = sorted(p for p in self.root.rglob("*") if p.is_file() and p.suffix.lower() in known)
         self.files: list[Path] = []
-        self._unreadable: set[Path] = set()
+        self._unreadable: dict[Path, str] = {}  # file -> reason
         for file in candidates:
             try:
                 with Image.open(file):
@@ -75,21 +75,31 @@ class ImageFolder:
     def skipped(self) -> int:
         return len(self._unreadable)
 
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """File below the folder -> why it could not be read, as far as was found out."""
+        return {str(file.relative_to(self.root)): reason for file, reason in self._unreadable.items()}
+
     def _skip(self, file: Path, error: Exception) -> None:
         if file not in self._unreadable:
-            self._unreadable.add(file)
             reason = (str(error) or type(error).__name__).splitlines()[0].partition(" '/")[0]
+            self._unreadable[file] = reason
             print(f"skipped {file} ({reason}); {self.skipped} unreadable so far", file=sys.stderr)
 
     def get(self, index: int, flip: bool) -> Item:
         for offset in range(len(self.files)):
-            file = self.files[(index + offset) % len(self.files)]
-            try:
-                pixels = self._decode(file)
+            pixels = self.pixels((index + offset) % len(self.files))
+            if pixels is not None:
                 return {"image": to_float(pixels[:, ::-1] if flip else pixels)}
-            except Exception as error:  # as above
-                self._skip(file, error)
         raise UserError(f"--data {self.root}: no readable image in this folder")
+
+    def pixels(self, index: int) -> np.ndarray | None:  # => S,S,3 uint8
+        """One image as 8-bit pixels; None, reported and counted, when it does not decode."""
+        try:
+            return self._decode(self.files[index])
+        except Exception as error:  # as above
+            self._skip(self.files[index], error)
+            return None
 
     def _decode(self, file: Path) -> np.ndarray:  # => S,S,3 uint8
         from PIL import Image, ImageOps

@@ -21,7 +21,7 @@ LISTED = 4  # differences named in one message
 
 def load_weights(path: str | Path | None, option: str, name: str) -> dict[str, Tensor]:
     """The flat state dict that `option` names; UserError when it is missing, unreadable or not finite."""
-    remedy = f"give the public {name} file, or set the loss weight to 0 to switch this term off"
+    remedy = f"give the public {name} file, or, in training, set the loss weight to 0 to switch this term off"
     if path is None:
         raise UserError(f"{option}: no file given; {remedy}", status=2)
     if not Path(path).is_file():

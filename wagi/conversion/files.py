@@ -62,14 +62,17 @@ def metadata(found: "Converted", source: Source, licence: str) -> dict[str, str]
     return words
 
 
-def write(found: "Converted", path: Path, words: dict[str, str]) -> None:
-    """`path` by its suffix: .safetensors with `words` as metadata, or .pt.
+def write(found: "Converted", path: Path, words: dict[str, str], half: bool = False) -> None:
+    """`path` by its suffix: .safetensors with `words` as metadata (`half`: in half precision), or .pt.
 
     A model's .pt is a checkpoint that training and export read, with `words` among its training facts; other
     weights' .pt is the flat public state dict that the feature networks read.
     """
     if path.suffix == ".safetensors":
-        _safetensors(_flatten(found), path, words)
+        state = _flatten(found)
+        _safetensors(halved(state) if half else state, path, words)
+    elif half:
+        raise UserError(f"-o {path}: --half writes *.safetensors only", 2)
     elif found.config is not None:
         checkpoint.save(path, found.stage, found.config, found.parts, {"converted": words})
     else:
@@ -80,6 +83,13 @@ def _flatten(found: "Converted") -> State:
     if found.config is None:
         return found.flat
     return {f"{part}.{name}": value for part, state in found.parts.items() for name, value in state.items()}
+
+
+def halved(state: State) -> State:
+    """Float tensors in half precision; those with values that half cannot hold stay as they are."""
+    limit = torch.finfo(torch.float16).max
+    small = {name for name, value in state.items() if value.is_floating_point() and value.abs().max() < limit}
+    return {name: value.half() if name in small else value for name, value in state.items()}
 
 
 def _safetensors(state: State, path: Path, words: dict[str, str]) -> None:

@@ -1,0 +1,241 @@
+"""The paper's tables 2 to 4 and its figures by sub-band: rows, seeds, what is trained and what is not."""
+
+import json
+import math
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from training_helpers import assert_same_bits, write_portraits
+
+from wagi import checkpoint, config, evaluate
+from wagi.evaluation import inverters, measure, protocols
+from wagi.experiments import published, report, rows, scores
+from wagi.training import loop
+
+PRESET, SEEDS = "smoke", 2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Training and held-out portraits, and table 2 over two seeds of two steps."""
+    root = tmp_path_factory.mktemp("tables")
+    write_portraits(root / "data", 12)
+    write_portraits(root / "test", 5)
+    assert command(root, "table2") == 0
+    return root
+
+
+def command(root: Path, name: str, *options: str, seeds: int = SEEDS, out: str = "out") -> int:
+    where = ["--data", str(root / "data"), "--test", str(root / "test"), "--runs", str(root / "runs")]
+    budget = ["--preset", PRESET, "--seeds", str(seeds), "--kimg", "0.008", "--generator-kimg", "0.008"]
+    budget += ["--set", "ada_steps=0"]
+    return evaluate.main([name, *where, *budget, "--out", str(root / out), *options])
+
+
+def runs(root: Path) -> dict[str, int]:
+    """Folder of each run -> when its checkpoint was written."""
+    return {p.parent.name: p.stat().st_mtime_ns for p in (root / "runs").glob("*/checkpoint.pt")}
+
+
+def result(root: Path, name: str) -> dict:
+    return json.loads((root / "out" / f"{name}.json").read_text())
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+@pytest.mark.parametrize("preset", ["ffhq256", "ffhq1024"])
+def test_layers_are_those_of_the_paper_at_its_size(preset):
+    """l_f = 7, 9, 11 are 64, 128, 256 px and l_w = 7, 9, 11, 13 are 32, 64, 128, 256 px."""
+    row = rows.layers("x", preset, "swagan", (7, 9, 11), (7, 9, 11, 13))
+    assert (row.features, row.wavelets) == ((64, 128, 256), (32, 64, 128, 256))
+    main = rows.layers("(g)", preset, "swagan", (7, 9), (11,))
+    assert rows.relabelled(main, "D") == rows.configuration("D", preset)
+
+
+def test_rows_that_need_a_larger_generator_are_named():
+    """Wavelets at R exist in a generator larger than R only (l_w = 13)."""
+    for preset, exists in (("ffhq1024", True), ("ffhq256", False), ("portraits-64", False)):
+        row = rows.layers("(d)", preset, "swagan", (7,), (13,))
+        found, notes = rows.possible([row], preset)
+        assert found == ([row] if exists else []) and len(notes) == (not exists)
+    assert "no wavelets at 64 px" in notes[0]
+    assert not rows.layers("HFGI", "portraits-64", "stylegan2", (7, 9, 11)).missing(
+        config.settings("portraits-64", "inversion")[0]
+    )
+
+
+@pytest.mark.parametrize("preset", ["ffhq256", "portraits-128", "portraits-64", "smoke"])
+def test_every_possible_row_is_a_valid_model(preset):
+    """wagi.train accepts the settings, and the fusion network can be built."""
+    pairs = [(f, w) for f in ((7,), (7, 9)) for w in ((7,), (9,), (11,), (13,))]
+    wanted = [rows.layers("x", preset, "swagan", *pair) for pair in pairs]
+    wanted += [rows.configuration(letter, preset) for letter in "ABCD"]
+    for row in rows.possible(wanted, preset)[0]:
+        model, _ = config.settings(preset, "inversion", row.overrides(preset))
+        assert (model.generator, model.feature_levels) == (row.generator, row.features)
+        with torch.device("meta"):
+            fusion = checkpoint.build_part(model, "fusion")
+        assert fusion.levels[0] == min(row.features + row.wavelets)
+
+
+def test_configurations_add_one_thing_at_a_time():
+    a, b, c, d = (rows.configuration(letter, PRESET) for letter in "ABCD")
+    assert (a.generator, b.generator, c.generator, d.generator) == ("stylegan2", *["swagan"] * 3)
+    assert [r.wave_loss for r in (a, b, c, d)] == [False, False, True, True]
+    assert [bool(r.wavelets) for r in (a, b, c, d)] == [False, False, False, True]
+
+
+# ---------------------------------------------------------------------------------------------- numbers
+
+
+def test_table_2(world):
+    """Four rows and two naive inversions, over the seeds, with table, JSON and figure."""
+    found = result(world, "table2")
+    assert [row["row"] for row in found["rows"]] == ["naive inversion"] * 2 + list("ABCD")
+    for row in found["rows"][2:]:
+        for column in ("L1(ADA)", "L1 of doing nothing", "L2", "L_wave", "SSIM"):
+            cell = row[column]
+            assert len(cell["values"]) == SEEDS and all(map(math.isfinite, cell["values"]))
+            assert cell["mean"] == pytest.approx(statistics.fmean(cell["values"]))
+            assert (cell["min"], cell["max"]) == (min(cell["values"]), max(cell["values"]))
+        assert len(set(row["L2"]["values"])) == SEEDS, "the seeds change nothing"
+    text = (world / "out" / "table2.md").read_text()
+    ours, _, theirs = text.partition("The paper's own numbers")
+    assert "0.011" in theirs and published.UNKNOWN in theirs and published.UNKNOWN not in ours
+    assert (world / "out" / "table2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_numbers_are_those_of_evaluate(world):
+    """Scores of a run against `python -m wagi.evaluate --protocol portraits` on the same pictures."""
+    row = next(row for row in result(world, "table2")["rows"] if row["row"] == "D")
+    path = world / "runs" / row["runs"][0] / "checkpoint.pt"
+    inverter = inverters.open_inverter(path, 4)
+    found, _ = measure.evaluate(inverter, str(world / "test"), protocols.find("portraits"), batch=4)
+    for column, metric in (("L2", "l2"), ("L_wave", "l_wave"), ("SSIM", "ssim")):
+        expected = found["results"][metric]["final"]["mean"]
+        assert row[column]["values"][0] == pytest.approx(expected, rel=1e-4), metric
+
+
+def test_an_aligner_that_does_nothing_scores_as_doing_nothing(world, monkeypatch):
+    path = next((world / "runs").glob("inversion-*/checkpoint.pt"))
+    model = checkpoint.load_model(path)
+    model.aligner.forward = lambda residual, image: residual
+    monkeypatch.setattr(checkpoint, "load_model", lambda _: model)
+    found = scores.score(path, scores.load_images(str(world / "test"), 32))
+    assert found["ada_l1"] == pytest.approx(found["warped_l1"]) and found["warped_l1"] > 0
+
+
+def test_bands_obey_theorem_1(world):
+    """bands: at the finest level the four errors sum to 4 L2 (orthonormal filters); nothing is trained."""
+    before = runs(world)
+    assert command(world, "bands") == 0
+    assert runs(world) == before
+    l2 = {row["row"]: row["L2"] for row in result(world, "table2")["rows"]}
+    for line in result(world, "bands")["rows"]:
+        if line["norm"] == "L2" and line["level"] == 0 and line["method"] in ("WaGI (D)", "HFGI-style (A)"):
+            total = sum(line[band]["mean"] for band in scores.BANDS)
+            assert total == pytest.approx(4 * l2[line["method"][-2]]["mean"], rel=1e-5)
+    assert (world / "out" / "bands.png").is_file()
+
+
+# ------------------------------------------------------------------------------------------ what is trained
+
+
+def test_shared_rows_are_trained_once(world):
+    """Tables 4 and 3 after 2: only their own rows are new, and a second call trains nothing."""
+    before = runs(world)
+    assert command(world, "table4", seeds=1) == 0
+    after = runs(world)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 3  # HFGI 7,9,11; features 7,9; wavelets 7 and 11
+    assert command(world, "table3", seeds=1) == 0
+    labels = [row["row"][:3] for row in result(world, "table3")["rows"]]
+    assert labels == ["nai", "(b)", "(c)", "(f)", "(g)"]  # 32 px has no wavelets at 4 and at 32 px
+    assert len(runs(world)) == len(after) + 2  # (c) is table 4's last row, (g) is D
+    kept = runs(world)
+    assert command(world, "table3", seeds=1) == 0
+    assert runs(world) == kept
+
+
+def test_another_budget_is_another_run(world):
+    before = runs(world)
+    assert command(world, "bands", "--hfgi", "B", "--set", "lr=0.002", seeds=1) == 0
+    assert len(runs(world)) == len(before) + 2
+
+
+def test_a_stopped_command_goes_on(world, tmp_path, monkeypatch, capsys):
+    """Interrupted inside a run, then called again: the same bits as without the interruption."""
+    for name in ("data", "test"):
+        shutil.copytree(world / name, tmp_path / name)
+    for folder in (world / "runs").glob("generator-*"):
+        shutil.copytree(folder, tmp_path / "runs" / folder.name)
+    step = loop.Trainer.train_step
+
+    def interrupted(self, batches):
+        self.interrupted = 2
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Trainer, "train_step", interrupted)
+    assert command(tmp_path, "bands", seeds=1) == 1
+    assert "interrupted; run the same command again" in capsys.readouterr().err
+    monkeypatch.setattr(loop.Trainer, "train_step", step)
+    assert command(tmp_path, "bands", seeds=1) == 0
+    for folder in (tmp_path / "runs").glob("inversion-*"):
+        assert_same_bits(folder, world / "runs" / folder.name)
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_the_same(world, tmp_path):
+    for name in ("data", "test"):
+        shutil.copytree(world / name, tmp_path / name)
+    assert command(tmp_path, "bands", "--jobs", "2", seeds=1) == 0
+    names = [folder.name for folder in (tmp_path / "runs").glob("*-*")]
+    assert len([name for name in names if (world / "runs" / name).is_dir()]) >= 2
+    for name in names:
+        if (world / "runs" / name).is_dir():
+            assert_same_bits(tmp_path / "runs" / name, world / "runs" / name)
+
+
+# ---------------------------------------------------------------------------------------------- wrong usage
+
+
+def test_wrong_usage_is_named(world, capsys):
+    generator = next((world / "runs").glob("generator-*/checkpoint.pt"))
+    kind = checkpoint.read(generator)["config"]["model"]["generator"]
+    other = "swagan" if kind == "stylegan2" else "stylegan2"
+    cases = {
+        ("--set", "feature_levels=8"): "--set feature_levels: is what the rows differ in",
+        ("--set", "batch"): "--set batch: write NAME=VALUE",
+        ("--test", "portraits:0:2"): "--test portraits:0:2: the training data have this seed",
+        (f"--{other}", str(generator)): f"holds a {kind} generator; give it as --{kind}",
+        ("--swagan", "nowhere.pt"): "--swagan nowhere.pt: no such checkpoint file",
+        ("--jobs", "0"): "--jobs 0: must be greater than 0",
+    }
+    for options, message in cases.items():
+        assert command(world, "table2", *options) == 2, options
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and message in error
+
+
+def test_a_failing_run_is_named(world, tmp_path, capsys):
+    """The run's own message and where its log is."""
+    assert command(world, "bands", "--set", "batch=3", "--set", "accumulate=2", seeds=1) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "batch=3: must be a multiple of 2" in error and "log.txt" in error
+
+
+# -------------------------------------------------------------------------------------------------- report
+
+
+def test_cells_and_spreads():
+    assert report.cell(None) == "-" and report.cell(0.0231234) == "0.02312" and report.cell("x") == "x"
+    assert report.cell(report.spread([0.5])) == "0.5000"
+    found = report.spread([1.0, 2.0, 3.0])
+    assert found["std"] == pytest.approx(statistics.stdev([1, 2, 3]))
+    assert report.cell(found) == "2.000 ± 1 (1.000..3.000)"
+    table = report.markdown_table([{"a": 1, "b": 2.0}, {"a": "longer"}], ["a", "b"]).splitlines()
+    assert len({len(line) for line in table}) == 1 and table[3].split("|")[2].strip() == "-"

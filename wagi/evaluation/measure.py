@@ -1,0 +1,112 @@
+"""One evaluation from start to end, as a function."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from wagi import __version__
+from wagi.errors import UserError
+from wagi.evaluation.extractors import Extractors, Files
+from wagi.evaluation.inverters import Inverted, Inverter
+from wagi.evaluation.protocols import Protocol
+from wagi.evaluation.report import SCHEMA, describe
+from wagi.evaluation.samples import Samples
+from wagi.evaluation.scores import Scores
+
+LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
+
+
+def evaluate(
+    inverter: Inverter,
+    data: str,
+    protocol: Protocol,
+    files: Files | None = None,
+    batch: int = 8,
+    limit: int = 0,
+    device: str = "cpu",
+    command: str = "",
+    progress: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Invert every picture of `data` and measure it => (report, one row per picture).
+
+    batch: pictures measured together. device: where the metrics run. The report holds protocol, model, data,
+    results, bands, not_measured, notes, versions, command, created. Raises UserError.
+    """
+    if protocol.size > inverter.size:
+        raise UserError(
+            f"--protocol {protocol.name}: measures at {protocol.size} px, the model has {inverter.size} px; "
+            "use --protocol portraits, which measures at the model's own size",
+            2,
+        )
+    extractors = Extractors(protocol, inverter.size, files or Files(), device)
+    scores = Scores(protocol, inverter.size, extractors, device)
+    samples = Samples(data, inverter.size, limit)
+    failed: dict[str, str] = {}
+    for part in _batches(inverter, samples, batch, failed, progress):
+        scores.add(*zip(*part, strict=True))
+    report = {
+        "schema": SCHEMA,
+        "protocol": describe(protocol, inverter.size),
+        "model": inverter.facts,
+        "data": {
+            "source": data,
+            "limit": limit,
+            "count": len(scores.names),
+            "skipped": samples.skipped | failed,
+        },
+        **scores.results(),
+        "notes": _notes(scores),
+        "weights": extractors.weights,
+        "versions": _versions(),
+        "command": command,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return report, scores.rows()
+
+
+def _batches(
+    inverter: Inverter, samples: Samples, batch: int, failed: dict[str, str], progress: bool
+) -> Iterator[list[tuple[str, np.ndarray, Inverted]]]:
+    """Inverted pictures with their names, in lists of at most `batch`; failures go to `failed`."""
+    from tqdm import tqdm
+
+    ready: list[tuple[str, np.ndarray, Inverted]] = []
+    with tqdm(total=len(samples), unit="image", disable=not progress, file=sys.stderr) as bar:
+        for chunk in samples.chunks(inverter.chunk):
+            results = inverter.invert([pixels for _, pixels in chunk])
+            for (name, pixels), result in zip(chunk, results, strict=True):
+                bar.update()
+                if isinstance(result, str):
+                    failed[name] = result
+                    print(f"skipped {name} ({result})", file=sys.stderr)
+                    continue
+                ready.append((name, pixels, result))
+                if len(ready) == batch:
+                    yield ready
+                    ready = []
+    if ready:
+        yield ready
+
+
+def _notes(scores: Scores) -> list[str]:
+    """What a reader must know to judge the numbers."""
+    return [
+        f"{name}: {distance.count} images for {distance.dimensions} features; the covariances are singular, "
+        "and the value compares only with others of as many images"
+        for name, distance in scores.distances.items()
+        if distance.count <= distance.dimensions
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {"wagi": __version__, "python": sys.version.split()[0]}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,75 @@
+"""Train the stand-in networks that judge rendered portraits. The same command again goes on.
+
+python -m wagi.portraits --memmap --size 128 --count 10000 --seed 1 --out data
+python -m wagi.evaluation.networks train attributes --data data --out runs/attributes
+python -m wagi.evaluation.networks train identity --data identities:20:384:8 \\
+    --init runs/attributes/portraits-attributes.safetensors --out runs/identity
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from wagi.errors import UserError, run_command
+
+# Steps, batch and rate with which the shipped weights were made.
+DEFAULTS = {"attributes": (2000, 32, 4e-3), "identity": (900, 64, 2e-3)}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m wagi.evaluation.networks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    t = commands.add_parser("train", help="train one network and verify it on what was held out")
+    t.add_argument("network", choices=tuple(DEFAULTS), help="which one")
+    t.add_argument(
+        "--data", required=True,
+        help="attributes: a folder of portraits with memmaps; identity: identities:SEED:COUNT:VIEWS",
+    )  # fmt: skip
+    t.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
+    t.add_argument("--init", type=Path, metavar="FILE", help="identity: attribute weights to start from")
+    t.add_argument("--steps", type=int, help="optimiser steps (default 2000 or 900)")
+    t.add_argument("--batch", type=int, help="images per step (default 32 or 64)")
+    t.add_argument("--lr", type=float, help="highest learning rate (default 4e-3 or 2e-3)")
+    t.add_argument("--seed", type=int, default=0, help="of start weights and order (default 0)")
+    t.add_argument("--threads", type=int, default=1, help="CPU threads of the arithmetic (default 1)")
+    t.add_argument("--workers", type=int, default=1, help="identity: processes that render (default 1)")
+    return p
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, then print the verification as JSON."""
+    steps, batch, lr = (
+        given if given is not None else default
+        for given, default in zip((args.steps, args.batch, args.lr), DEFAULTS[args.network], strict=True)
+    )
+    for name, value in (("steps", steps), ("batch", batch), ("lr", lr), ("threads", args.threads)):
+        if value <= 0:
+            raise UserError(f"--{name} {value}: must be greater than 0", 2)
+    if args.init and args.network != "identity":
+        raise UserError("--init: is for the identity network only", 2)
+    import torch
+
+    from wagi.evaluation import training
+
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    common = {"steps": steps, "batch": batch, "lr": lr, "seed": args.seed}
+    if args.network == "attributes":
+        report = training.train_attributes(args.data, args.out, **common)
+    else:
+        report = training.train_identity(args.data, args.init, args.out, workers=args.workers, **common)
+    print(json.dumps(report, indent=1))
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return run_command(lambda: run(args), "; run the same command again to go on")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

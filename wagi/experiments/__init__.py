@@ -1,0 +1,18 @@
+"""The paper's experiments, and those beyond it: `python -m wagi.evaluate NAME ...`.
+
+Each module has `parser() -> ArgumentParser` and `run(args)`, and writes OUT/NAME.md, NAME.json and figures.
+"""
+
+EXPERIMENTS: dict[str, str] = {
+    "table2": "wagi.experiments.table2",
+    "table3": "wagi.experiments.table3",
+    "table4": "wagi.experiments.table4",
+    "bands": "wagi.experiments.bands",
+    "regression": "wagi.experiments.regression",
+    "subbands": "wagi.experiments.subbands",
+    "edit": "wagi.experiments.edit",
+    "directions": "wagi.experiments.directions",
+    "samples": "wagi.experiments.samples",
+    "ood": "wagi.experiments.ood",
+    "sheet": "wagi.experiments.sheet",
+}

@@ -1,0 +1,112 @@
+"""Comparison sheets of held-out portraits that nobody chose: the README's picture, Figures 4 and 6.
+
+python -m wagi.evaluate sheet --model CKPT --out docs/held-out.jpg
+python -m wagi.evaluate sheet --kind inversion --model HFGI=A.pt WaGI=D.pt --out docs/figure4.jpg --count 8
+python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=D.pt --out docs/figure6.jpg
+
+`inversion` (Figure 4): input, naive inversion (E0 and G0 alone, as e4e) and the final image of each model.
+`edit` (Figure 6): the same after an edit, beside the true rendering; the edited latent is E0's of that.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wagi.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wagi.model import WaGI
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m wagi.evaluate sheet",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--model", required=True, nargs="+", metavar="[NAME=]CKPT",
+        help="inversion checkpoints; the name titles its column (default WaGI)",
+    )  # fmt: skip
+    p.add_argument("--out", required=True, type=Path, metavar="FILE", help="picture to write, *.jpg or *.png")
+    p.add_argument(
+        "--kind", choices=("inversion", "edit"), default="inversion", help="what is shown (default inversion)"
+    )
+    p.add_argument("--edit", default="yaw+0.3", metavar="EDIT", help="of --kind edit (default yaw+0.3)")
+    p.add_argument("--count", type=int, default=16, metavar="N", help="portraits (default 16)")
+    p.add_argument("--blocks", type=int, default=2, metavar="N", help="blocks of columns (default 2)")
+    p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
+    p.add_argument(
+        "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
+        help="folder that keeps rendered pairs (default data/pairs)",
+    )  # fmt: skip
+    return p
+
+
+def named_models(texts: list[str]) -> "dict[str, WaGI]":
+    """Title -> model, in the order given. UserError when sizes differ or a title is there twice."""
+    from wagi.checkpoint import load_model
+
+    models: dict[str, WaGI] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        name, path = (name, path) if equals else ("WaGI", text)
+        if name in models:
+            raise UserError(f"--model {text}: two models named {name}; write NAME=CKPT", 2)
+        models[name] = load_model(path)
+    sizes = {name: model.generator.size for name, model in models.items()}
+    if len(set(sizes.values())) > 1:
+        raise UserError(f"--model: sizes differ: {', '.join(f'{k} {v} px' for k, v in sizes.items())}", 2)
+    return models
+
+
+def inversion_columns(models: "dict[str, WaGI]", images: "Tensor") -> "dict[str, Tensor]":
+    """Figure 4's columns. Models that share a generator share its naive column."""
+    columns = {"input": images}
+    for name, model in models.items():
+        found = model.invert(images)
+        _add_naive(columns, name, found.naive)
+        columns[name] = found.image
+    return columns
+
+
+def edit_columns(models: "dict[str, WaGI]", source: "Tensor", edited: "Tensor") -> "dict[str, Tensor]":
+    """Figure 6's columns: the same with the latents of the true edit."""
+    columns = {"input": source, "true edit": edited}
+    for name, model in models.items():
+        found = model.edit(source, model.encode(edited))
+        _add_naive(columns, name, found.naive)
+        columns[name] = found.image
+    return columns
+
+
+def _add_naive(columns: "dict[str, Tensor]", name: str, naive: "Tensor") -> None:
+    import torch
+
+    seen = [title for title in columns if title.startswith("naive")]
+    if not any(torch.equal(columns[title], naive) for title in seen):
+        columns[f"naive {name}" if seen else "naive"] = naive
+
+
+def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from wagi.data import collate, open_dataset
+    from wagi.experiments.counterfactuals import Pairs, batches, parse_edit
+    from wagi.experiments.pictures import comparison, write_picture
+
+    models = named_models(args.model)
+    size = next(iter(models.values())).generator.size
+    with torch.no_grad():
+        if args.kind == "edit":
+            pairs = Pairs(args.pairs, args.seed, size, args.count)(parse_edit(args.edit))
+            source, edited, _ = next(batches(pairs, args.count))
+            columns = edit_columns(models, source, edited)
+        else:
+            data = open_dataset(f"portraits:{args.seed}:{args.count}", size)
+            images = collate([data.get(index, False) for index in range(args.count)])["image"]
+            columns = inversion_columns(models, images)
+    write_picture(args.out, comparison(columns, args.blocks))
+    print(f"{args.out}: {args.count} portraits of seed {args.seed}, {args.out.stat().st_size / 1000:.0f} kB")

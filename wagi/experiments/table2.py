@@ -1,0 +1,39 @@
+"""Table 2: the ablation A to D."""
+
+import argparse
+
+from wagi.experiments import ablation
+
+SHOWN = ("L1(ADA)", "L1 of doing nothing", "L2", "L_wave", "SSIM")
+
+
+def parser() -> argparse.ArgumentParser:
+    return ablation.base_parser(
+        "table2",
+        "Table 2: A (HFGI: StyleGAN2, one feature level), B (A with SWAGAN), C (B with the wavelet loss), "
+        "D (C with the other feature levels and wavelet fusion).",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from wagi.experiments import published, rows
+
+    chosen = [rows.configuration(letter, args.preset) for letter in "ABCD"]
+    found = ablation.measured(args, chosen)
+    notes = [gain(found[chosen[k]], found[chosen[-1]], "ABCD"[k]) for k in range(3)]
+    notes.append(
+        "L1(ADA): mean |ADA(warp(residual)) - residual| over seeded random warps; doing nothing is the "
+        "warped residual as it is. A's residual is that of another generator: compare it with its own column."
+    )
+    title = "Table 2: configurations A to D"
+    ablation.write_table(args, "table2", title, found, notes, published.table("table2"), SHOWN)
+
+
+def gain(before: list[dict], after: list[dict], letter: str) -> str:
+    """How much configuration D changes L2 and L_wave against another one, seed by seed."""
+    parts = []
+    for name, metric in (("L2", "l2"), ("L_wave", "l_wave")):
+        changes = [b["final"][metric] / a["final"][metric] - 1 for a, b in zip(before, after, strict=True)]
+        mean = sum(changes) / len(changes)
+        parts.append(f"{name} {mean:+.1%} (by seed {', '.join(f'{change:+.1%}' for change in changes)})")
+    return f"D against {letter}: {'; '.join(parts)}."

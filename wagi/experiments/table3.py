@@ -1,0 +1,29 @@
+"""Table 3: which layers are fused."""
+
+import argparse
+
+from wagi.experiments import ablation
+
+SHOWN = ("L2", "L_wave", "SSIM")
+
+
+def parser() -> argparse.ArgumentParser:
+    return ablation.base_parser(
+        "table3",
+        "Table 3: (a) to (d) fuse features at l_f=7, (e) to (h) at l_f=7,9, with wavelets at l_w=7, 9, 11, "
+        "13; as resolutions scaled to the preset. Rows that do not exist at its size are listed.",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from wagi.experiments import published, rows
+
+    pairs = [(features, wavelet) for features in ((7,), (7, 9)) for wavelet in (7, 9, 11, 13)]
+    every = [
+        rows.layers(f"({letter}) lf={','.join(map(str, f))}, lw={w}", args.preset, "swagan", f, (w,))
+        for letter, (f, w) in zip("abcdefgh", pairs, strict=True)
+    ]
+    chosen, notes = rows.possible(every, args.preset)
+    found = ablation.measured(args, chosen)
+    title = "Table 3: fusion layers"
+    ablation.write_table(args, "table3", title, found, notes, published.table("table3"), SHOWN)
