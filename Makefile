@@ -7,6 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEMO_ENV := .venv-demo
 TEST_ENV := .venv
+TRT_ENV := .venv-trt
 DEMO_STAMP := $(DEMO_ENV)/.installed
 TEST_STAMP := $(TEST_ENV)/.installed
 SAMPLES := runtime/wagi_rt/demo/samples
@@ -15,11 +16,12 @@ DEMO_SOURCES := pyproject.toml $(shell find wagi runtime/wagi_rt -type f ! -path
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint trt-check clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 	@echo "make lint   ruff and mypy only"
+	@echo "make trt-check  build every graph with TensorRT's builder on the CPU (needs nvcc, TensorRT headers)"
 	@echo "make clean  remove the environments and what the commands wrote"
 
 demo: $(DEMO_STAMP)
@@ -35,10 +37,16 @@ lint: $(TEST_STAMP)
 	$(TEST_ENV)/bin/ruff check .
 	$(TEST_ENV)/bin/mypy
 
+trt-check: $(TEST_STAMP) $(TRT_ENV)/.installed
+	$(TEST_ENV)/bin/python export/trt_check.py --rtx $(TRT_ENV) $(TRT_CHECK_ARGS)
+
+$(TRT_ENV)/.installed: | $(TRT_ENV)/bin/python
+	$(TRT_ENV)/bin/python -m pip install -q onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0 && touch $@
+
 # The package supports Python 3.10, the pinned test tools do not.
-$(DEMO_ENV)/bin/python: MINOR := 10
+$(DEMO_ENV)/bin/python $(TRT_ENV)/bin/python: MINOR := 10
 $(TEST_ENV)/bin/python: MINOR := 11
-$(DEMO_ENV)/bin/python $(TEST_ENV)/bin/python: %/bin/python:
+$(DEMO_ENV)/bin/python $(TEST_ENV)/bin/python $(TRT_ENV)/bin/python: %/bin/python:
 	@echo "creating $* with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' \
 	  || { echo "error: this needs Python 3.$(MINOR) or newer: make PYTHON=/path/to/python3"; exit 1; }
@@ -57,4 +65,4 @@ $(TEST_STAMP): pyproject.toml constraints.txt | $(TEST_ENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(DEMO_ENV) $(TEST_ENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(TRT_ENV) build build-trt-check dist demo-output .pytest_cache .mypy_cache .ruff_cache

@@ -7,25 +7,31 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 
+from export.activations import MOST_FOR_HALF, largest_activations
 from export.graphs import Graph, build_graphs
-from export.parity import Row, compare, failure, make_probes, seeded_images
+from export.join import join
+from export.parity import Arrays, Row, compare, failure, make_probes, reference
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.model import WaGI
+from wagi_rt import probes
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import SCHEMA, file_sha256
+from wagi_rt.manifest import PIPELINE, SCHEMA, file_sha256
 
 MANIFEST = "manifest.json"
 # Arithmetic and storage. Weights rounded to half change every value by up to 2^-11, and a network of some
-# forty layers adds that up: the wider tolerance is what rounding costs, not what the engine adds.
-FP32, HALF_WEIGHTS = "fp32", "fp16-weights"
-TOLERANCES = {FP32: 1e-3, HALF_WEIGHTS: 5e-2}
+# forty layers adds that up: the wider limits are what rounding costs, not what the engine adds.
+FP32, HALF_WEIGHTS, HALF = "fp32", "fp16-weights", "fp16"
+# Largest absolute difference from PyTorch in FP32, and least PSNR in dB (performance.md, goals).
+TOLERANCES = {FP32: 1e-3, HALF_WEIGHTS: 5e-2, HALF: 2e-1}
+LIMITS_DB = {FP32: 80.0, HALF_WEIGHTS: 55.0, HALF: 55.0}
 MAX_OPSET = 23
 PARITY_SEED = 20
 
@@ -47,93 +53,152 @@ def check_opset(opset: int) -> None:
         raise UserError(f"--opset {opset}: must be from {MIN_OPSET} to {MAX_OPSET}", 2)
 
 
+class Export(NamedTuple):
+    """What an export found: the parity table's rows and the largest activation of every graph."""
+
+    rows: list[Row]
+    largest: dict[str, float]
+
+
 def export_model(
     model: WaGI,
     out: str | os.PathLike[str],
     name: str,
     *,
-    half_weights: bool = False,
+    precision: str = FP32,
+    up: str = "transposed",
     opset: int = DEFAULT_OPSET,
     atol: float | None = None,
     overwrite: bool = False,
     source: dict[str, Any] | None = None,
+    images: np.ndarray | None = None,
     traced: Mapping[str, ir.Model] | None = None,
     report: Callable[[str], None] = lambda text: None,
-) -> list[Row]:
+) -> Export:
     """Export `model` (put into eval mode, in FP32 on the CPU) as the bundle folder `out`.
 
-    Five graphs share one weights file. They are loaded into ONNX Runtime through the runtime and compared
-    with PyTorch before the folder gets its name.
+    Five graphs and the pipeline joined from them share one weights file. They are loaded into ONNX Runtime
+    through the runtime and compared with PyTorch before the folder gets its name.
 
     Args:
-        half_weights: store weights in half precision; the arithmetic stays FP32.
-        atol: largest absolute difference allowed anywhere; None: 1e-3 (FP32 weights) or 5e-2 (half weights).
+        precision: fp32, fp16 (half arithmetic with FP32 islands) or fp16-weights (only stored in half).
+        up: form of the up-convolutions, one of export.synthesis.UP_FORMS.
+        atol: largest absolute difference allowed anywhere; None: TOLERANCES.
         overwrite: replace the bundle at `out`; files there that are not the old bundle's are kept.
         source: where the model comes from, for the manifest.
-        traced: what `trace_graphs` returned for this model, to save the tracing (most of the time).
+        images: [N, 3, S, S] in [-1, 1] to compare on and to measure activations on; None: seeded ones.
+        traced: what `trace_graphs` returned for this model and precision, to save the tracing.
         report: receives one line of progress per step.
-    Returns the parity rows, all passed. Raises UserError when the target may not be written (status 2), a
-    difference is past `atol` or the disk refuses (status 1); nothing is left behind then.
+    All comparisons have passed on return. Raises UserError when the target may not be written (status 2), a
+    difference is past its limit, half precision would overflow or the disk refuses (status 1); nothing is
+    left behind then.
     """
     out = Path(out)
     check_target(out, overwrite)
     check_opset(opset)
-    precision = HALF_WEIGHTS if half_weights else FP32
-    tolerance = TOLERANCES[precision] if atol is None else atol
     model = model.float().cpu().eval()
+    limits = {
+        "tolerance": TOLERANCES[precision] if atol is None else atol,
+        "limit_psnr_db": LIMITS_DB[precision],
+    }
     beside: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-        graphs = build_graphs(model)
-        stream = traced.items() if traced else _trace_one_by_one(graphs, opset, report)
-        _write_graphs(stream, beside, half_weights)
-        probes = make_probes(model, PARITY_SEED)
+        graphs = build_graphs(model, arithmetic(precision), up)
+        report("running PyTorch")
+        seeded = probes.images(model.generator.size, PARITY_SEED)
+        results = reference(model, seeded)
+        largest = _measure(graphs, results if images is None else reference(model, images), precision)
+        write_graphs(traced or trace_one_by_one(graphs, opset, report), graphs, beside, precision)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
-        described = {**(source or {}), **versions, "probes": probes}
-        manifest = _manifest(model, graphs, beside, name, precision, tolerance, described)
+        described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
+        manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
-        rows = compare(beside, model, seeded_images(model.generator.size, PARITY_SEED))
-        if message := failure(rows):
-            raise ParityError(f"{message}; nothing was written to {out}", rows)
-        manifest["source"]["parity"] = {row.name: row.difference for row in rows}
-        _write_manifest(manifest, beside)
+        found = Export(compare(beside, model, seeded if images is None else images), largest)
+        _record_parity(found, manifest, beside, out)
         _publish(beside, out)
     except OSError as error:
         raise UserError(f"-o {out}: cannot be written ({error.strerror or error})") from None
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
-    return rows
+    return found
+
+
+def _record_parity(found: Export, manifest: dict[str, Any], folder: Path, out: Path) -> None:
+    """What was measured goes into the manifest; ParityError when it is past the limits."""
+    if message := failure(found.rows):
+        raise ParityError(f"{message}; nothing was written to {out}", found)
+    for row in found.rows:
+        if row.name in manifest["graphs"]:
+            manifest["graphs"][row.name]["parity"] = {"max_abs": row.difference, "psnr_db": row.psnr}
+    _write_manifest(manifest, folder)
+
+
+def arithmetic(precision: str) -> str:
+    """What `build_graphs` takes: fp16-weights computes in FP32."""
+    return FP32 if precision == HALF_WEIGHTS else precision
+
+
+def _measure(
+    graphs: list[Graph], results: dict[str, tuple[Arrays, Arrays]], precision: str
+) -> dict[str, float]:
+    """Largest activation of every graph; UserError when half precision could not hold it."""
+    inputs = {
+        name: {key: torch.from_numpy(value) for key, value in given.items()}
+        for name, (given, _) in results.items()
+    }
+    largest = largest_activations(graphs, inputs)
+    for name, value in largest.items():
+        if precision == HALF and not value <= MOST_FOR_HALF:
+            raise UserError(
+                f"graph '{name}': an activation of {value:.3g}, FP16 is safe up to {MOST_FOR_HALF:.3g}; "
+                "export without --fp16"
+            )
+    return largest
 
 
 class ParityError(UserError):
-    """The exported graphs do not compute what PyTorch computes; `rows` is the whole table."""
+    """The exported graphs do not compute what PyTorch computes; `found` is the whole table."""
 
-    def __init__(self, message: str, rows: list[Row]) -> None:
+    def __init__(self, message: str, found: Export) -> None:
         super().__init__(message, status=1)
-        self.rows = rows
+        self.found = found
 
 
-def _trace_one_by_one(
+def trace_one_by_one(
     graphs: list[Graph], opset: int, report: Callable[[str], None]
 ) -> Iterator[tuple[str, ir.Model]]:
-    """One graph in memory at a time: the folded weights of a large model fill gigabytes."""
-    for number, graph in enumerate(graphs, 1):
-        report(f"tracing {graph.name} ({number} of {len(graphs)})")
+    """One graph in memory at a time: the weights of a large model fill gigabytes."""
+    separate = [graph for graph in graphs if graph.name != PIPELINE]
+    for number, graph in enumerate(separate, 1):
+        report(f"tracing {graph.name} ({number} of {len(separate)})")
         yield graph.name, trace(graph.module, graph.inputs, list(graph.outputs), opset)
 
 
-def trace_graphs(model: WaGI, opset: int = DEFAULT_OPSET) -> dict[str, ir.Model]:
+def trace_graphs(model: WaGI, precision: str = FP32, opset: int = DEFAULT_OPSET) -> dict[str, ir.Model]:
     """All graphs of a model in memory, for several exports of one small model."""
-    return dict(_trace_one_by_one(build_graphs(model.eval()), opset, lambda text: None))
+    graphs = build_graphs(model.eval(), arithmetic(precision))
+    return dict(trace_one_by_one(graphs, opset, lambda text: None))
 
 
-def _write_graphs(traced: Iterable[tuple[str, ir.Model]], folder: Path, half_weights: bool) -> None:
+def write_graphs(
+    traced: Mapping[str, ir.Model] | Iterable[tuple[str, ir.Model]],
+    graphs: list[Graph],
+    folder: Path,
+    precision: str,
+) -> None:
+    """The five graphs, then the pipeline, which is made of the written files."""
     with WeightStore(folder) as store:
-        for name, graph in traced:
-            write_graph(graph, folder / f"{name}.onnx", store, half_weights)
+        for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
+            write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
+        pipeline = graphs[-1]
+        tensors = {key: tuple(value.shape[1:]) for key, value in pipeline.inputs.items()}
+        tensors |= {key: shape[1:] for key, shape in pipeline.outputs.items()}
+        factor = tensors["image"][-1] // tensors["naive_r"][-1]
+        write_graph(join(folder, tensors, factor), folder / f"{PIPELINE}.onnx", store, half_weights=False)
 
 
 def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -146,7 +211,8 @@ def _manifest(
     folder: Path,
     name: str,
     precision: str,
-    tolerance: float,
+    limits: dict[str, float],
+    largest: dict[str, float],
     source: dict[str, Any],
 ) -> dict[str, Any]:
     generator = model.generator
@@ -156,7 +222,8 @@ def _manifest(
             "sha256": file_sha256(folder / f"{graph.name}.onnx"),
             "inputs": {key: _tensor(tuple(value.shape)) for key, value in graph.inputs.items()},
             "outputs": {key: _tensor(shape) for key, shape in graph.outputs.items()},
-            "tolerance": tolerance,
+            **limits,
+            "max_activation": largest[graph.name],
         }
         for graph in graphs
     }
@@ -168,7 +235,8 @@ def _manifest(
         "n_latent": generator.n_latent,
         "style_dim": generator.style_dim,
         "precision": precision,
-        "tolerance": tolerance,
+        "tolerance": limits["tolerance"],
+        "default": PIPELINE,
         "graphs": entries,
         "files": {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -35,14 +35,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.images and not args.checkpoint:
         raise UserError("--images: only works together with --checkpoint", 2)
-    from export.parity import compare, compare_probes, failure, seeded_images, table
+    from export.parity import compare, compare_probes, failure, table
 
     if args.checkpoint:
         from wagi.checkpoint import load_model
+        from wagi_rt import probes
 
         model = load_model(args.checkpoint)
         size = model.generator.size
-        rows = compare(args.bundle, model, _read(args) if args.images else seeded_images(size, args.seed))
+        rows = compare(args.bundle, model, _read(args) if args.images else probes.images(size, args.seed))
     else:
         rows = compare_probes(args.bundle)
     print(table(rows), flush=True)

@@ -1,7 +1,11 @@
-"""The five graphs of a bundle: modules with fixed signatures around a WaGI model, which is never edited.
+"""The graphs of a bundle in the export formulation: modules around a WaGI model, which is never edited.
 
-`wagi_rt.manifest.GRAPHS` names their inputs and outputs; the arithmetic between them (area resize, residual)
-is that of `wagi_rt.session`.
+    graphs = build_graphs(model, precision="fp16")         # encoder, prefix, naive, align, decode, pipeline
+    ws, naive_r, result = graphs[-1].module.cuda()(images.cuda())
+
+`wagi_rt.manifest.GRAPHS` names the inputs and outputs of the five; the arithmetic between them (area resize,
+residual) is that of `wagi_rt.session`, and in the pipeline that of `Pipeline`. Inputs and outputs are FP32 in
+both precisions.
 """
 
 from dataclasses import dataclass
@@ -9,53 +13,115 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wagi.model import WaGI
-from wagi.swagan import State
-from wagi_rt.manifest import GRAPHS
+from export.folding import cast, folded
+from export.synthesis import Synthesis, bands
+from wagi.fusion import Gates
+from wagi.layers import channels
+from wagi.model import WaGI, area_resize
+from wagi.swagan import NO_GATES
+from wagi_rt.manifest import GRAPHS, PIPELINE, PIPELINE_TENSORS
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+_SINGLE = torch.float32
 # 1 would be taken for a constant while tracing.
 _EXAMPLE_BATCH = 2
 
 
-class _Graph(nn.Module):
-    def __init__(self, model: WaGI) -> None:
+def _dtype(network: nn.Module) -> torch.dtype:
+    """Of the convolutions; every network begins with one."""
+    return next(network.parameters()).dtype
+
+
+class Encoder(nn.Module):
+    """image_r [N, 3, R, R] -> ws [N, n_latent, style_dim]."""
+
+    def __init__(self, model: WaGI, dtype: torch.dtype) -> None:
         super().__init__()
-        self.model = model
+        self.network = folded(model.encoder, dtype)
+        self.register_buffer("latent_avg", model.generator.latent_avg.detach())
 
-
-class Encoder(_Graph):
     def forward(self, image_r: Tensor) -> Tensor:
-        return self.model.encode(image_r)
+        return self.network(cast(image_r, _dtype(self.network))) + self.latent_avg
 
 
-class Prefix(_Graph):
+class Prefix(nn.Module):
+    """ws -> feature, skip: the generator below the first gate."""
+
+    def __init__(self, synthesis: Synthesis) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
     def forward(self, ws: Tensor) -> tuple[Tensor, Tensor]:
-        state = self.model.generator.prefix(ws, self.model.fusion_start)
-        return state.x, state.skip
+        feature, skip = self.synthesis.prefix(ws)
+        return cast(feature, _SINGLE), skip
 
 
-class Naive(_Graph):
+class Naive(nn.Module):
+    """ws, feature, skip -> image: the generator above the first gate, without gates."""
+
+    def __init__(self, synthesis: Synthesis) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
     def forward(self, ws: Tensor, feature: Tensor, skip: Tensor) -> Tensor:
-        return self.model.generator.suffix(ws, State(feature, skip), self.model.fusion_start)
+        styles = self.synthesis.suffix_styles(ws)
+        return self.synthesis.suffix(styles, cast(feature, self.synthesis.dtype), skip, NO_GATES)
 
 
-class Align(_Graph):
+class Align(nn.Module):
+    """residual, naive_r -> aligned."""
+
+    def __init__(self, model: WaGI, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = folded(model.aligner, dtype)
+
     def forward(self, residual: Tensor, naive_r: Tensor) -> Tensor:
-        return self.model.aligner(residual, naive_r)
+        dtype = _dtype(self.network)
+        return cast(self.network(cast(residual, dtype), cast(naive_r, dtype)), _SINGLE)
 
 
-class Decode(_Graph):
+class Decode(nn.Module):
+    """ws, feature, skip, aligned -> image: consultation encoder and the gated generator."""
+
+    def __init__(self, model: WaGI, synthesis: Synthesis) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+        self.fusion = folded(model.fusion, synthesis.dtype)
+        for name, head in self.fusion.named_children():
+            if "_scale" in name:
+                last = head[-1]  # type: ignore[index]
+                last.bias = nn.Parameter(last.bias + 1, requires_grad=False)  # (1 + g) x + h
+
     def forward(self, ws: Tensor, feature: Tensor, skip: Tensor, aligned: Tensor) -> Tensor:
-        return self.model.decode(ws, State(feature, skip), aligned)
+        styles, dtype = self.synthesis.suffix_styles(ws), self.synthesis.dtype
+        return self.synthesis.suffix(styles, cast(feature, dtype), skip, self.gates(aligned))
+
+    def gates(self, aligned: Tensor) -> Gates:
+        return self.fusion(cast(aligned, self.synthesis.dtype))
 
 
-_MODULES: dict[str, type[_Graph]] = {
-    "encoder": Encoder,
-    "prefix": Prefix,
-    "naive": Naive,
-    "align": Align,
-    "decode": Decode,
-}
+class Pipeline(nn.Module):
+    """image [N, 3, S, S] in [-1, 1] -> ws, naive_r, result: a whole inversion (paper, section 3.2).
+
+    The naive image is made at full size, because it is clamped before it is averaged down to naive_r; only
+    that leaves the graph.
+    """
+
+    def __init__(self, encoder: Encoder, align: Align, decode: Decode, resolution: int) -> None:
+        super().__init__()
+        self.encoder, self.align, self.decode = encoder, align, decode
+        self.resolution = resolution
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        synthesis = self.decode.synthesis
+        image_r = area_resize(image, self.resolution)
+        ws = self.encoder(image_r)
+        x, skip = synthesis.prefix(ws)
+        styles = synthesis.suffix_styles(ws)
+        naive = synthesis.suffix(styles, x, skip, NO_GATES)
+        naive_r = area_resize(naive.clamp(-1, 1), self.resolution)
+        aligned = self.align(image_r - naive_r, naive_r)
+        return ws, naive_r, synthesis.suffix(styles, x, skip, self.decode.gates(aligned))
 
 
 @dataclass(frozen=True)
@@ -69,30 +135,47 @@ class Graph:
 
     @torch.no_grad()
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The PyTorch result, tensors by name."""
-        return dict(zip(self.outputs, as_tuple(self.module(*inputs.values())), strict=True))
-
-
-def as_tuple(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (result,) if isinstance(result, Tensor) else tuple(result)
+        """The module's result, tensors by name."""
+        values = self.module(*(inputs[name] for name in self.inputs))
+        return dict(zip(self.outputs, (values,) if isinstance(values, Tensor) else values, strict=True))
 
 
 @torch.no_grad()
-def build_graphs(model: WaGI) -> list[Graph]:
-    """The graphs in the order in which the runtime runs them. `model` must be in eval mode."""
-    size, generator = model.resolution, model.generator
+def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -> list[Graph]:
+    """The graphs in the order in which the runtime runs them, the fused pipeline last.
+
+    Args: model: in eval mode, FP32, on the CPU. precision: fp32 or fp16. up: one of synthesis.UP_FORMS.
+    """
+    dtype = DTYPES[precision]
+    synthesis = Synthesis(model.generator, model.fusion_start, up, dtype).eval()
+    encoder, align, decode = Encoder(model, dtype), Align(model, dtype), Decode(model, synthesis)
+    modules: dict[str, nn.Module] = {
+        "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis), "align": align,
+        "decode": decode, PIPELINE: Pipeline(encoder, align, decode, model.resolution),
+    }  # fmt: skip
+    shapes = _shapes(model)
+    contract = {**GRAPHS, PIPELINE: PIPELINE_TENSORS}
     # Separate tensors: the tracer takes one tensor given twice for one input.
-    pictures = ("image_r", "naive_r", "residual", "aligned")
-    known = {key: torch.zeros(_EXAMPLE_BATCH, 3, size, size) for key in pictures}
-    known["ws"] = torch.zeros(_EXAMPLE_BATCH, generator.n_latent, generator.style_dim)
-    graphs = []
-    for name, (inputs, outputs) in GRAPHS.items():
-        module = _MODULES[name](model).eval()
-        examples = {key: known[key] for key in inputs}
-        found = dict(zip(outputs, as_tuple(module(*examples.values())), strict=True))
-        graphs.append(
-            Graph(name, module, examples, {key: tuple(value.shape) for key, value in found.items()})
+    return [
+        Graph(
+            name,
+            module.eval(),
+            {key: torch.zeros(shapes[key]) for key in contract[name][0]},
+            {key: shapes[key] for key in contract[name][1]},
         )
-        if name == "prefix":
-            known |= found
-    return graphs
+        for name, module in modules.items()
+    ]
+
+
+def _shapes(model: WaGI) -> dict[str, tuple[int, ...]]:
+    """Every tensor between the graphs by name, with the example batch."""
+    generator, start = model.generator, model.fusion_start
+    n, small, large = _EXAMPLE_BATCH, model.resolution, generator.size
+    pictures = {key: (n, 3, small, small) for key in ("image_r", "naive_r", "residual", "aligned")}
+    return {
+        **pictures,
+        **{key: (n, 3, large, large) for key in ("image", "result")},
+        "ws": (n, generator.n_latent, generator.style_dim),
+        "feature": (n, channels(start, *generator.width), start, start),
+        "skip": (n, bands(generator), start // 2, start // 2),
+    }

@@ -1,26 +1,29 @@
 """ONNX Runtime against PyTorch: every graph of a bundle, and the whole inversion through the runtime.
 
 Reference values travel with the bundle as *probes*: a few hundred values of the PyTorch results for images
-that a seed describes. So a bundle can be checked without its checkpoint; with it, every value is compared.
+that a seed describes (`wagi_rt.probes`). So a bundle can be checked without its checkpoint; with it, every
+value is compared. The reference is always the training model in FP32, never the export formulation.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from export.graphs import build_graphs
+from export.engine_check import psnr_db
 from wagi.model import WaGI, area_resize
+from wagi_rt import probes
 from wagi_rt.errors import UserError
+from wagi_rt.manifest import GRAPHS, PIPELINE, PIPELINE_TENSORS
 from wagi_rt.session import Session
 
-# Names of the rows that are not graphs.
-PIPELINE, BATCHES = "pipeline", "batch 1 = 3"
-_BATCH = 3
-_PROBES = 64
-_COARSEST = 4
+# Names of the rows that are not graphs: the separate graphs run in turn, and one image at a time.
+INVERSION, BATCHES = "inversion", "batch 1 = 3"
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -29,35 +32,26 @@ class Row:
 
     name: str
     difference: float  # largest absolute difference of any value
+    psnr: float  # dB, the worst output's; the peak is the range of the reference
     scale: float  # largest absolute value of the reference
     tolerance: float
+    limit: float  # least PSNR
     values: int
 
     @property
     def passed(self) -> bool:
         # Written so that NaN fails.
-        return bool(self.difference <= self.tolerance)
+        return bool(self.difference <= self.tolerance and self.psnr >= self.limit)
 
 
-def seeded_images(size: int, seed: int, batch: int = _BATCH) -> np.ndarray:
-    """Images [batch, 3, size, size] in [-1, 1] with detail at every scale; the same for a seed everywhere."""
-    rng = np.random.default_rng(seed)
-    images, level, octaves = np.zeros((batch, 3, size, size), np.float32), _COARSEST, 0
-    while level <= size:
-        noise = rng.uniform(-1, 1, (batch, 3, level, level)).astype(np.float32)
-        images += noise.repeat(size // level, axis=2).repeat(size // level, axis=3)
-        level, octaves = 2 * level, octaves + 1
-    return images / octaves
-
-
-def reference(model: WaGI, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """PyTorch's results for `images`: per graph its inputs and outputs, and the whole `invert`."""
-    graphs = {graph.name: graph for graph in build_graphs(model)}
+def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
+    """PyTorch's (inputs, outputs) of every graph for `images` [N, 3, S, S], as in one inversion."""
     x = torch.from_numpy(images)
     with torch.no_grad():
         inversion = model.invert(x)
         state, naive = model.reconstruct(inversion.ws)
-        known = {
+        known: dict[str, Tensor] = {
+            "image": x,
             "image_r": area_resize(x, model.resolution),
             "naive_r": model.low_fidelity(naive),
             "ws": inversion.ws,
@@ -65,68 +59,69 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, dict[str, np.ndarray
             "skip": state.skip,
             "residual": inversion.residual,
             "aligned": inversion.aligned,
+            "result": inversion.image,
         }
-        results: dict[str, dict[str, np.ndarray]] = {}
-        for name, graph in graphs.items():
-            inputs = {key: known[key] for key in graph.inputs}
-            outputs = graph.run(inputs)
-            results[name] = {key: value.numpy() for key, value in {**inputs, **outputs}.items()}
-    results[PIPELINE] = {"naive": inversion.naive.numpy(), "image": inversion.image.numpy()}
+    arrays = {key: value.numpy() for key, value in known.items()}
+    results = {}
+    for name, (inputs, outputs) in {**GRAPHS, PIPELINE: PIPELINE_TENSORS}.items():
+        images_out = {"naive": naive.numpy(), "decode": inversion.image.numpy()}
+        found = {key: images_out[name] if key == "image" else arrays[key] for key in outputs}
+        results[name] = ({key: arrays[key] for key in inputs}, found)
     return results
 
 
-def _row(name: str, pairs: list[tuple[np.ndarray, np.ndarray]], tolerance: float) -> Row:
-    difference = max(float(np.abs(found - wanted).max()) for found, wanted in pairs)
-    if not all(np.isfinite(found).all() and np.isfinite(wanted).all() for found, wanted in pairs):
+def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], limits: Any) -> Row:
+    """limits: what has `tolerance` and `limit_psnr_db` (a graph of the manifest)."""
+    pairs = list(zip(found, wanted, strict=True))
+    difference = max(float(np.abs(f - w).max()) for f, w in pairs)
+    if not all(np.isfinite(f).all() and np.isfinite(w).all() for f, w in pairs):
         difference = float("nan")
-    scale = max(float(np.abs(wanted).max()) for _, wanted in pairs)
-    return Row(name, difference, scale, tolerance, sum(wanted.size for _, wanted in pairs))
+    return Row(
+        name,
+        difference,
+        psnr=min(psnr_db(f, w) for f, w in pairs),
+        scale=max(float(np.abs(w).max()) for _, w in pairs),
+        tolerance=limits.tolerance,
+        limit=limits.limit_psnr_db or 0.0,
+        values=sum(w.size for _, w in pairs),
+    )
 
 
 def _batches(session: Session, images: np.ndarray, together: np.ndarray) -> Row:
     """The same images one at a time: a batch must not change an image."""
     alone = np.concatenate([session.run(image[None]).image for image in images])
-    return _row(BATCHES, [(alone, together)], session.manifest.tolerance)
+    return _row(BATCHES, [alone], [together], session.manifest.graphs["decode"])
 
 
 def compare(bundle: Path, model: WaGI, images: np.ndarray) -> list[Row]:
-    """Every value of every graph and of the pipeline against PyTorch; tolerances are the manifest's."""
+    """Every value of every graph and of the whole inversion against PyTorch; limits are the manifest's."""
     wanted = reference(model, images)
     with Session(bundle) as session:
-        manifest = session.manifest
-        rows = []
-        for name, graph in manifest.graphs.items():
-            found = session.backend.run(name, {key: wanted[name][key] for key in graph.inputs})
-            rows.append(
-                _row(name, [(found[key], wanted[name][key]) for key in graph.outputs], graph.tolerance)
-            )
+        graphs, rows = session.manifest.graphs, []
+        for name in [name for name in wanted if name in graphs]:
+            inputs, outputs = wanted[name]
+            found = session.backend.run(name, inputs)
+            rows.append(_row(name, [found[key] for key in outputs], outputs.values(), graphs[name]))
         inversion = session.run(images)
-        pairs = [(getattr(inversion, key), value) for key, value in wanted[PIPELINE].items()]
-        rows.append(_row(PIPELINE, pairs, manifest.tolerance))
+        pair = [wanted[name][1]["image"] for name in ("naive", "decode")]
+        rows.append(_row(INVERSION, [inversion.naive, inversion.image], pair, graphs["decode"]))
         rows.append(_batches(session, images, inversion.image))
     return rows
 
 
 # ---------------------------------------------------------------------------------------------- probes
 
-
-def _positions(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, int(np.prod(shape)), _PROBES)
-
-
-def _pick(array: np.ndarray, seed: int) -> np.ndarray:
-    return array.reshape(-1)[_positions(array.shape, seed)]
-
-
 _PROBED = {"encoder": ("ws",), "prefix": ("feature", "skip"), "naive": ("image",), "align": ("aligned",),
            "decode": ("image",)}  # fmt: skip
 
 
-def make_probes(model: WaGI, seed: int) -> dict[str, Any]:
-    """Reference values for the manifest: {"seed", "values": {graph: {output: [64 numbers]}}}."""
-    results = reference(model, seeded_images(model.generator.size, seed))
+def make_probes(results: dict[str, tuple[Arrays, Arrays]], seed: int) -> dict[str, Any]:
+    """Reference values for the manifest from what `reference` found for the seed's images.
+
+    => {"seed", "values": {graph: {output: [64 numbers]}}}
+    """
     values = {
-        name: {key: [float(v) for v in _pick(results[name][key], seed)] for key in outputs}
+        name: {key: [float(v) for v in probes.pick(results[name][1][key], seed)] for key in outputs}
         for name, outputs in _PROBED.items()
     }
     return {"seed": seed, "values": values}
@@ -137,8 +132,8 @@ def compare_probes(bundle: Path) -> list[Row]:
     with Session(bundle) as session:
         manifest = session.manifest
         try:
-            probes = manifest.source["probes"]
-            seed, values = int(probes["seed"]), probes["values"]
+            stored = manifest.source["probes"]
+            seed, values = int(stored["seed"]), stored["values"]
             wanted = {
                 name: {key: np.array(values[name][key], np.float32) for key in outputs}
                 for name, outputs in _PROBED.items()
@@ -146,17 +141,21 @@ def compare_probes(bundle: Path) -> list[Row]:
         except (KeyError, TypeError, ValueError):
             message = "no stored reference values; compare with its model: --checkpoint C"
             raise UserError(f"{bundle}: {message}") from None
-        images = seeded_images(manifest.size, seed)
+        images = probes.images(manifest.size, seed)
         found = session_results(session, images)
+        if PIPELINE in manifest.graphs:
+            fused = session.backend.run(PIPELINE, {"image": images})
+            found[PIPELINE] = {key: fused[key] for key in ("ws", "result")}
+            wanted[PIPELINE] = {"ws": wanted["encoder"]["ws"], "result": wanted["decode"]["image"]}
         rows = []
-        for name, outputs in _PROBED.items():
-            pairs = [(_pick(found[name][key], seed), wanted[name][key]) for key in outputs]
-            rows.append(_row(name, pairs, manifest.graphs[name].tolerance))
+        for name, outputs in wanted.items():
+            picked = [probes.pick(found[name][key], seed) for key in outputs]
+            rows.append(_row(name, picked, outputs.values(), manifest.graphs[name]))
         rows.append(_batches(session, images, found["decode"]["image"]))
     return rows
 
 
-def session_results(session: Session, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def session_results(session: Session, images: np.ndarray) -> dict[str, Arrays]:
     """An inversion through the runtime, with the outputs of every graph by name."""
     inversion = session.run(images)
     return {
@@ -168,20 +167,29 @@ def session_results(session: Session, images: np.ndarray) -> dict[str, dict[str,
     }
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as text, one line each."""
-    lines = [f"{'graph':<12} {'max |diff|':>11} {'tolerance':>10} {'max |ref|':>10} {'values':>10}"]
-    lines += [
-        f"{row.name:<12} {row.difference:>11.2e} {row.tolerance:>10.1e} {row.scale:>10.3g} {row.values:>10}  "
-        f"{'pass' if row.passed else 'FAIL'}"
-        for row in rows
+# ----------------------------------------------------------------------------------------------- table
+
+
+def table(rows: list[Row], largest: dict[str, float] | None = None) -> str:
+    """The rows as text, one line each; `largest`: largest activation by graph."""
+    lines = [
+        f"{'graph':<12} {'max |diff|':>11} {'tolerance':>10} {'PSNR dB':>8} {'limit':>6} {'max |ref|':>10} "
+        f"{'max |act|':>10} {'values':>10}"
     ]
+    for row in rows:
+        activation = f"{largest[row.name]:.3g}" if largest and row.name in largest else "-"
+        lines.append(
+            f"{row.name:<12} {row.difference:>11.2e} {row.tolerance:>10.1e} {row.psnr:>8.1f} {row.limit:>6g} "
+            f"{row.scale:>10.3g} {activation:>10} {row.values:>10}  {'pass' if row.passed else 'FAIL'}"
+        )
     return "\n".join(lines)
 
 
 def failure(rows: list[Row]) -> str:
-    """What is past its tolerance, in one line; empty when all passed."""
-    bad = [row for row in rows if not row.passed]
+    """What is past its limits, in one line; empty when all passed."""
     return ", ".join(
-        f"{row.name} differs by {row.difference:.2e} (tolerance {row.tolerance:.1e})" for row in bad
+        f"{row.name} differs by {row.difference:.2e} (tolerance {row.tolerance:.1e}), "
+        f"PSNR {row.psnr:.1f} dB (limit {row.limit:g})"
+        for row in rows
+        if not row.passed
     )

@@ -7,14 +7,22 @@ wagi-rt invert photo.jpg --model my-bundle -o out
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # the scripts run from any checkout, installed or not
 
+_CALIBRATION = 8  # images
 _HALF_HELP = (
-    "store the weights in half precision: half the download, the same FP32 arithmetic and speed. Rounding "
-    "the weights changes the images slightly; the parity limit is then 5e-2 instead of 1e-3 (manifest: "
-    "fp16-weights). This does not make FP16 compute graphs"
+    "compute in half precision, with FP32 where it is sensitive (styles, norms, wavelets, inputs and "
+    "outputs): for GPUs. Refused below a PSNR of 55 dB against FP32"
+)
+_STORE_HELP = (
+    "only store the weights in half precision: half the download, the same FP32 arithmetic and speed; for "
+    "CPUs. Refused below a PSNR of 55 dB"
 )
 
 
@@ -22,7 +30,24 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="to_onnx.py", description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="C", help="inversion checkpoint")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="BUNDLE", help="folder to write")
-    parser.add_argument("--fp16", action="store_true", help=_HALF_HELP)
+    half = parser.add_mutually_exclusive_group()
+    half.add_argument("--fp16", dest="precision", action="store_const", const="fp16", help=_HALF_HELP)
+    half.add_argument(
+        "--half-weights", dest="precision", action="store_const", const="fp16-weights", help=_STORE_HELP
+    )
+    parser.add_argument(
+        "--up-convolution",
+        choices=("transposed", "single", "polyphase"),
+        default="transposed",
+        help="form of the layers that double the resolution; the default is the fastest on CPUs, on GPUs "
+        "benchmarks/gpu_check.py measures",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        help="compare with PyTorch and measure the largest activations on these: DIR or portraits:SEED:COUNT "
+        "(the first 8 images; default: three seeded patterns)",
+    )
     parser.add_argument(
         "--opset", type=int, default=20, metavar="N", help="ONNX opset, 18 to 23 (default 20)"
     )
@@ -30,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--atol",
         type=float,
         metavar="X",
-        help="largest difference from PyTorch allowed (default 1e-3; --fp16 5e-2)",
+        help="largest difference from PyTorch allowed (default 1e-3; --half-weights 5e-2, --fp16 2e-1)",
     )
     parser.add_argument("--name", help="the bundle's name (default: the name of the folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace the bundle at BUNDLE")
@@ -53,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
     check_opset(args.opset)
     content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
+    images = _images(args.calibrate, model.generator.size) if args.calibrate else None
     config = to_dict(model_config(content, args.checkpoint))
     source = {
         "checkpoint": args.checkpoint.name,
@@ -61,23 +87,35 @@ def run(args: argparse.Namespace) -> None:
         "command": _command(args),
     }
     try:
-        rows = export_model(
+        found = export_model(
             model,
             args.output,
             args.name or args.output.resolve().name,
-            half_weights=args.fp16,
+            precision=args.precision or "fp32",
+            up=args.up_convolution,
             opset=args.opset,
             atol=args.atol,
             overwrite=args.overwrite,
             source=source,
+            images=images,
             report=lambda text: print(text, file=sys.stderr, flush=True),
         )
     except ParityError as error:
-        print(table(error.rows), flush=True)
+        print(table(*error.found), flush=True)
         raise
-    print(table(rows))
+    print(table(*found))
     size = sum(path.stat().st_size for path in args.output.glob("*") if path.suffix in (".onnx", ".bin"))
     print(f"{args.output}: {model.generator.size} px, graphs and weights {size / 1e6:.1f} MB")
+
+
+def _images(data: str, size: int) -> "np.ndarray":  # => N,3,S,S in [-1, 1]
+    """The first images of a data set."""
+    import numpy as np
+
+    from wagi.data import open_dataset
+
+    images = open_dataset(data, size)
+    return np.stack([images.get(i, False)["image"].numpy() for i in range(min(len(images), _CALIBRATION))])
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -87,7 +125,9 @@ def _command(args: argparse.Namespace) -> str:
         f"--checkpoint {args.checkpoint.name}",
         f"-o {args.output.resolve().name}",
     ]
-    words += ["--fp16"] if args.fp16 else []
+    words += {"fp16": ["--fp16"], "fp16-weights": ["--half-weights"]}.get(args.precision, [])
+    words += [f"--up-convolution {args.up_convolution}"] if args.up_convolution != "transposed" else []
+    words += [f"--calibrate {Path(args.calibrate).name}"] if args.calibrate else []
     words += [f"--opset {args.opset}"] if args.opset != 20 else []
     words += [f"--atol {args.atol}"] if args.atol is not None else []
     return " ".join(words)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -68,6 +69,7 @@ def fold(model: ir.Model) -> None:
     for _ in range(2):  # tidying makes more constants
         optimizer.fold_constants(model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
         rewriter.RewritePass(tidy)(model)
+    _make_shapes_constant(model.graph)
     for step in (
         passes.RemoveUnusedNodesPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -80,6 +82,33 @@ def fold(model: ir.Model) -> None:
     ):
         step(model)
     strip_metadata(model)
+
+
+def _make_shapes_constant(graph: ir.Graph) -> None:
+    """Reshape and Resize without arithmetic on shapes: only the batch is dynamic, and both can do without it.
+
+    A Reshape infers the batch (-1); a Resize gets the ratio of its known sizes.
+    """
+    for node in list(graph):
+        source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if result.shape is None or source is None:
+            continue
+        if node.op_type == "Reshape" and node.inputs[1].producer() is not None:  # type: ignore[union-attr]
+            target = [side if isinstance(side, int) else -1 for side in result.shape]
+            if target.count(-1) == 1:
+                node.replace_input_with(1, _constant(graph, node, np.array(target, np.int64)))
+        if node.op_type == "Resize" and len(node.inputs) == 4 and source.shape is not None:
+            sides = zip(result.shape[2:], source.shape[2:], strict=True)
+            scales = np.array([1, 1, *(int(new) / int(old) for new, old in sides)], np.float32)  # type: ignore[arg-type]
+            node.replace_input_with(2, _constant(graph, node, scales))
+            node.replace_input_with(3, None)
+
+
+def _constant(graph: ir.Graph, node: ir.Node, array: np.ndarray) -> ir.Value:
+    name = f"{node.outputs[0].name}_{node.op_type.lower()}"
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    graph.register_initializer(value)
+    return value
 
 
 def strip_metadata(model: ir.Model) -> None:

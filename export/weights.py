@@ -49,7 +49,7 @@ class WeightStore:
         """Move every initialiser of EXTERNAL_BYTES or more into the file; the model then refers to it."""
         for value in model.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or tensor.nbytes < EXTERNAL_BYTES:
+            if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.nbytes < EXTERNAL_BYTES:
                 continue
             offset, length = self._place(tensor.tobytes())
             value.const_value = ir.ExternalTensor(

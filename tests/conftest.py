@@ -2,9 +2,13 @@
 
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Sessions leave optimised graphs in the cache: the tests' go with them, in this process and its children.
+os.environ["WAGI_CACHE"] = tempfile.mkdtemp(prefix="wagi-cache-")
 
 import pytest
 import torch
@@ -13,6 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LISTINGS = Path(os.environ.get("WAGI_STATE_DICTS", ROOT.parent / "shared" / "reference" / "state_dicts"))
 
 torch.set_num_threads(1)
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(os.environ["WAGI_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""CMake builds the host part of the Haar arithmetic with nothing but a C++ compiler, and its tests pass."""
+"""CMake builds what the machine allows, says what it skips, and the host tests need but a C++ compiler."""
 
 import os
 import re
@@ -23,22 +23,69 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("options, message", [
-    ([], "wagi: "),
-    (["-DWAGI_CUDA=OFF"], "device code is skipped"),
-])
-def test_configure_build_and_ctest(root, tmp_path, options, message):
-    """The three documented commands; whatever nvcc there is, and without one."""
-    for tool in ("cmake", "ctest"):
+def need(*tools: str) -> None:
+    for tool in tools:
         if not shutil.which(tool, path=PATH):
-            pytest.skip(f"{tool} not found (pip install cmake)")
+            pytest.skip(f"{tool} not found")
+
+
+def need_compiler() -> None:
+    need("cmake", "ctest")
     if not any(shutil.which(compiler, path=PATH) for compiler in ("c++", "g++", "clang++")):
         pytest.skip("no C++ compiler found")
-    assert message in run("cmake", "-S", root, "-B", tmp_path, *options, cwd=tmp_path)
+
+
+def test_configure_build_and_ctest(root, tmp_path):
+    """The three documented commands without nvcc."""
+    need_compiler()
+    said = run("cmake", "-S", root, "-B", tmp_path, "-DWAGI_CUDA=OFF", cwd=tmp_path)
+    assert "device code is skipped" in said and "the TensorRT plugins are skipped" in said
     run("cmake", "--build", tmp_path, cwd=tmp_path)
     report = run("ctest", "--test-dir", tmp_path, "--output-on-failure", cwd=tmp_path)
     passed = set(re.findall(r"Test +#\d+: haar_math_(\w+) \.+ +Passed", report))
-    assert {"matrix", "strides", "roundtrip", "golden"} <= passed, report
+    assert {"matrix", "strides", "roundtrip", "golden", "columns", "hwc8"} <= passed, report
+
+
+def headers(folder: Path, major: int, minor: int) -> Path:
+    """What CMake reads of TensorRT's headers."""
+    folder.mkdir(parents=True)
+    (folder / "NvInfer.h").touch()
+    text = f"#define TRT_MAJOR_ENTERPRISE {major}\n#define TRT_MINOR_ENTERPRISE {minor}\n"
+    (folder / "NvInferVersion.h").write_text(text)
+    return folder
+
+
+PROJECT = """
+cmake_minimum_required(VERSION 3.20)
+project(search LANGUAGES NONE)
+set(CMAKE_FIND_USE_CMAKE_SYSTEM_PATH OFF)
+set(WAGI_HAVE_CUDA ON)
+include({})
+"""
+
+
+@pytest.mark.parametrize("case", ["option", "prefix", "package", "old", "none"])
+def test_where_tensorrt_headers_are_looked_for(root, tmp_path, case):
+    """Option, prefix path, NVIDIA's CMake package; too old ones and none are skipped with a reason."""
+    need("cmake")
+    (tmp_path / "CMakeLists.txt").write_text(PROJECT.format(root / "runtime/plugins/cmake/tensorrt.cmake"))
+    found = headers(tmp_path / "sdk/include", *((10, 16) if case == "old" else (11, 2)))
+    package = tmp_path / "sdk/cmake"
+    package.mkdir()
+    (package / "TensorRT-EnterpriseConfig.cmake").touch()
+    option = {
+        "option": f"-DWAGI_TENSORRT_INCLUDE={found}",
+        "old": f"-DWAGI_TENSORRT_INCLUDE={found}",
+        "prefix": f"-DCMAKE_PREFIX_PATH={found.parent}",
+        "package": f"-DTensorRT-Enterprise_DIR={package}",
+        "none": "-DWAGI_FETCH_TENSORRT=OFF",
+    }[case]
+    said = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", option, cwd=tmp_path)
+    wanted = {
+        "old": "is TensorRT 10.16, 11.0 or newer is needed: the TensorRT plugins are skipped",
+        "none": "no NvInfer.h found (set WAGI_TENSORRT_INCLUDE",
+    }.get(case, "wagi: TensorRT 11.2 headers in")
+    assert wanted in said, said
 
 
 def test_golden_file_is_what_pywavelets_says(root, tmp_path):

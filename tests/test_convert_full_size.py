@@ -62,6 +62,6 @@ def test_export_parity(converted, tmp_path):
     fusion = ConsultationEncoder(256, {64: 512, 128: 256}, (128,), (8, 12, 16), 16, zero_init=False)
     encoder = SmallEncoder(generator.n_latent, 512, input_size=64, width=8)
     model = WaGI(generator, encoder, DistortionAligner(), fusion).eval()
-    rows = export_model(model, tmp_path / "bundle", "swagan-1024")
-    print([(row.name, row.difference) for row in rows if hasattr(row, "name")] or rows)
+    rows = export_model(model, tmp_path / "bundle", "swagan-1024").rows
+    print([(row.name, row.difference) for row in rows])
     assert all(row.difference < EXPORT_ATOL for row in rows)

@@ -24,7 +24,7 @@ def test_samples_are_restored(root):
     assert len(results) == 8
     x, naive, image = (
         np.stack([getattr(r, part) for r in results]).transpose(0, 3, 1, 2) / np.float32(127.5) - 1
-        for part in ("input", "naive", "image")
+        for part in ("input", "naive_r", "image")
     )
     assert (l2(image, x) < 0.25 * l2(naive, x)).all()
     assert (l_wave(image, x) < 0.45 * l_wave(naive, x)).all()

@@ -15,33 +15,18 @@ import pytest
 import torch
 
 import export.bundle as bundle
-from export.parity import compare, compare_probes, failure, seeded_images, table
+from export.parity import compare, compare_probes, failure, table
 from export.weights import survives_half
+from tests.export_models import CONFIG, small_model
 from tests.tolerances import EXPORT_ATOL
-from wagi.checkpoint import PARTS, build_part, save, state_of
-from wagi.config import settings
+from wagi.checkpoint import PARTS, save, state_of
 from wagi.model import WaGI
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
+from wagi_rt.probes import images as seeded_images
 from wagi_rt.session import Session
 
 GRAPHS = ("encoder", "prefix", "naive", "align", "decode")
-CONFIG, _ = settings("smoke", "inversion")
-
-
-def small_model() -> WaGI:
-    """32 px, random, and nothing left at its neutral start: heads, deltas, statistics, noise, mean latent."""
-    torch.manual_seed(5)
-    model = WaGI(*(build_part(CONFIG, part) for part in PARTS)).eval()
-    with torch.no_grad():
-        for name, value in [*model.named_parameters(), *model.named_buffers()]:
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 2)
-            elif name.endswith(("running_mean", "latent_avg", "noise.weight")):
-                value.normal_(std=0.3)
-            elif value.is_floating_point() and not value.any():
-                value.normal_(std=0.1)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +40,7 @@ def traced(model: WaGI) -> dict:
 
 
 @pytest.fixture(scope="module")
-def exported(model: WaGI, traced: dict, tmp_path_factory) -> tuple[Path, list]:
+def exported(model: WaGI, traced: dict, tmp_path_factory) -> tuple[Path, bundle.Export]:
     out = tmp_path_factory.mktemp("export") / "small"
     return out, bundle.export_model(model, out, "small", traced=traced)
 
@@ -70,7 +55,7 @@ def checkpoint(model: WaGI, tmp_path) -> Path:
 @pytest.fixture
 def quick(traced: dict, monkeypatch) -> None:
     """Tracing takes most of an export; commands in this file reuse it."""
-    monkeypatch.setattr(bundle, "_trace_one_by_one", lambda *_: iter(traced.items()))
+    monkeypatch.setattr(bundle, "trace_one_by_one", lambda *_: iter(traced.items()))
 
 
 def command(name: str, *words: object) -> int:
@@ -81,11 +66,11 @@ def command(name: str, *words: object) -> int:
 
 
 def test_parity_of_every_graph_and_the_pipeline(exported, model: WaGI) -> None:
-    _, rows = exported
-    print("\n" + table(rows))
-    assert [row.name for row in rows] == [*GRAPHS, "pipeline", "batch 1 = 3"]
+    rows = exported[1].rows
+    print("\n" + table(*exported[1]))
+    assert [row.name for row in rows] == [*GRAPHS, "pipeline", "inversion", "batch 1 = 3"]
     assert all(row.difference < EXPORT_ATOL for row in rows)
-    assert all(row.scale > 0.1 for row in rows)
+    assert all(row.scale > 0.1 and 80 < row.psnr < 200 for row in rows)
 
 
 def test_gates_take_part(model: WaGI) -> None:
@@ -128,11 +113,11 @@ def test_inlined_graph_is_equal(exported) -> None:
 
 
 def test_checker_and_wavelet_nodes(exported) -> None:
-    for name in GRAPHS:
+    for name in (*GRAPHS, "pipeline"):
         onnx.checker.check_model(str(exported[0] / f"{name}.onnx"), full_check=True)
         graph = onnx.load(exported[0] / f"{name}.onnx", load_external_data=False)
         nodes = [node for node in graph.graph.node if node.domain == "wagi"]
-        assert bool(nodes) == (name in ("naive", "decode"))
+        assert len(nodes) == {"naive": 1, "decode": 1, "pipeline": 2}.get(name, 0), "one per image"
         assert {node.op_type for node in nodes} == {function.name for function in graph.functions}
         for node in nodes:
             assert {a.name: a.s for a in node.attribute} == {
@@ -141,25 +126,44 @@ def test_checker_and_wavelet_nodes(exported) -> None:
             }
         ops = {node.op_type for node in graph.graph.node}
         assert not ops & {"RandomNormalLike", "RandomNormal", "Loop", "If"}, "noise must be constant"
+        assert not ops & {"Cast", "CastLike", "Identity", "Pad", "Expand", "Shape"}, "nothing superfluous"
+
+
+def stored_places(folder: Path, name: str) -> set:
+    graph = onnx.load(folder / f"{name}.onnx", load_external_data=False).graph
+    stored = [{e.key: e.value for e in t.external_data} for t in graph.initializer if t.external_data]
+    assert {place["location"] for place in stored} == {"weights.bin"}
+    assert len({t.name for t in graph.initializer}) == len(graph.initializer)
+    return {(place["offset"], place["length"]) for place in stored}
 
 
 def test_no_tensor_is_stored_twice(exported) -> None:
-    """The two generator passes point at the same places of the weights file."""
-    places: dict[str, set] = {}
-    for name in ("naive", "decode"):
-        graph = onnx.load(exported[0] / f"{name}.onnx", load_external_data=False).graph
-        stored = [{e.key: e.value for e in t.external_data} for t in graph.initializer if t.external_data]
-        places[name] = {(place["offset"], place["length"]) for place in stored}
-        assert {place["location"] for place in stored} == {"weights.bin"}
+    """Both generator passes, and the pipeline, point at the same places of the weights file."""
+    places = {name: stored_places(exported[0], name) for name in (*GRAPHS, "pipeline")}
     assert len(places["naive"]) > 5
     assert places["naive"] <= places["decode"]
+    assert places["pipeline"] == set().union(*(places[name] for name in GRAPHS))
+
+
+def test_pipeline_computes_shared_parts_once(exported) -> None:
+    """The styles of both passes, and the layers up to the first gate."""
+    products = {}
+    for name in (*GRAPHS, "pipeline"):
+        nodes = onnx.load(exported[0] / f"{name}.onnx", load_external_data=False).graph.node
+        products[name] = sum(node.op_type == "MatMul" for node in nodes)
+    assert products["naive"] == products["decode"] > 0
+    assert products["pipeline"] == sum(products[name] for name in GRAPHS) - products["naive"]
 
 
 def test_manifest_is_complete_and_private(exported, model: WaGI) -> None:
     manifest = manifests.read(exported[0])
     assert (manifest.size, manifest.resolution, manifest.n_latent) == (32, 32, model.generator.n_latent)
     assert manifest.precision == "fp32" and manifest.tolerance == 1e-3
-    assert set(manifest.files) == {"weights.bin"} and manifest.source["parity"]["pipeline"] < EXPORT_ATOL
+    assert set(manifest.files) == {"weights.bin"} and manifest.default == "pipeline"
+    assert set(manifest.graphs) == {*GRAPHS, "pipeline"}
+    for graph in manifest.graphs.values():
+        assert graph.parity["max_abs"] < EXPORT_ATOL and graph.parity["psnr_db"] > graph.limit_psnr_db == 80
+        assert graph.max_activation is not None and 0.1 < graph.max_activation < 1000
     home = str(Path(bundle.__file__).parent.parent)
     for path in exported[0].glob("*.*"):
         if path.suffix != ".bin":
@@ -168,7 +172,7 @@ def test_manifest_is_complete_and_private(exported, model: WaGI) -> None:
 
 def test_half_weights(exported, model: WaGI, traced: dict, tmp_path) -> None:
     out = tmp_path / "half"
-    rows = bundle.export_model(model, out, "half", half_weights=True, traced=traced)
+    rows = bundle.export_model(model, out, "half", precision="fp16-weights", traced=traced).rows
     print("\n" + table(rows))
     assert manifests.read(out).precision == "fp16-weights"
     assert 1e-5 < max(row.difference for row in rows) < bundle.TOLERANCES["fp16-weights"]
@@ -209,6 +213,19 @@ def test_commands_export_check_and_notice_damage(checkpoint, quick, tmp_path, ca
         assert command("check_parity", out, *words) == 1
         printed = capsys.readouterr()
         assert "FAIL" in printed.out and printed.err.count("\n") == 1 and printed.err.startswith("error: ")
+
+
+def test_options_of_the_export(checkpoint, quick, tmp_path, capsys) -> None:
+    out = tmp_path / "made"
+    words = ("to_onnx", "--checkpoint", checkpoint, "-o", out)
+    assert command(*words, "--half-weights", "--calibrate", "portraits:7:2") == 0
+    assert "max |act|" in capsys.readouterr().out
+    manifest = manifests.read(out)
+    assert manifest.precision == "fp16-weights"
+    assert manifest.source["command"].endswith("--half-weights --calibrate portraits:7:2")
+    with pytest.raises(SystemExit) as end:
+        command(*words, "--half-weights", "--fp16")
+    assert end.value.code == 2
 
 
 def test_parity_past_the_tolerance_is_status_1_and_leaves_nothing(

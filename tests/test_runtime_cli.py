@@ -201,7 +201,12 @@ def test_a_place_that_cannot_be_written(below, bundle, photos, tmp_path, capsys)
         (["a.png", "-o", "x.png", "--batch", "0"], "--batch"),
         (["a.png", "-o", "x.png", "--threads", "many"], "--threads"),
         (["a.png", "-o", "x.png", "--fit", "zoom"], "--fit"),
-        (["a.png", "-o", "x.png", "--backend", "trt"], "--backend"),
+        (["a.png", "-o", "x.png", "--backend", "tflite"], "--backend"),
+        (["a.png", "-o", "x.png", "--backend", "trt", "--device", "cpu"], "runs on cuda only"),
+        (["a.png", "-o", "x.png", "--backend", "openvino", "--device", "cuda"], "runs on cpu only"),
+        (["a.png", "-o", "x.png", "--precision", "bf16"], "use --backend openvino"),
+        (["a.png", "-o", "x.png", "--precision", "int8"], "--precision"),
+        (["a.png", "-o", "x.png", "--device", "cuda"], "has no CUDA"),
         (["a.png", "-o", "x.png", "--device", "tpu"], "--device tpu"),
         (["a.png", "-o", "x.png", "--device", "cuda:x"], "--device cuda:x"),
     ],
@@ -218,8 +223,8 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, reason, bundle, tmp_pat
 
 
 def test_a_backend_that_this_version_lacks_names_those_it_has(bundle, photos, tmp_path, capsys):
-    line = refused(capsys, photos, "-m", bundle, "-o", tmp_path / "out", "--backend", "trt")
-    assert "this version has no 'trt'; it has: onnx" in line
+    line = refused(capsys, photos, "-m", bundle, "-o", tmp_path / "out", "--backend", "tflite")
+    assert "this version has no 'tflite'; it has: onnx, openvino, trt, auto" in line
 
 
 @pytest.mark.parametrize(("option", "precision"), [("--fp16", "fp16"), ("--half", "fp16-weights")])

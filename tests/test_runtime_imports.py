@@ -23,7 +23,7 @@ ALLOWED = {
 OURS = {"wagi", "wagi_rt", "export", "tests", "benchmarks"}
 # What the runtime may import besides the standard library; the engines only inside functions.
 RUNTIME_LIBRARIES = {"numpy", "PIL"}
-RUNTIME_ENGINES = {"onnxruntime"}
+RUNTIME_ENGINES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_lean", "cuda"}
 
 BLOCKER = f"""
 import sys
@@ -78,8 +78,39 @@ def test_an_inversion_without_torch(tmp_path):
     assert (tmp_path / "out.png").exists() and (tmp_path / "sheet.png").exists()
 
 
+STARTUP = {"numpy", "PIL", "onnxruntime", "wagi_rt"}  # what an inversion may load, and the standard library
+
+
+def test_a_cold_inversion_loads_nothing_but_its_engine(tmp_path):
+    """The cold start is imports and model; everything else that comes along is paid for by every call.
+
+    Judged by what was loaded, not by time. numpy loads only itself and the standard library.
+    """
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "in.jpg")
+    arguments = ["invert", str(tmp_path / "in.jpg"), "-m", str(bundle), "-o", str(tmp_path / "out.png"), "-q"]
+    code = f"""
+before = set(sys.modules)
+from wagi_rt.cli import main
+assert main({arguments!r}) == 0
+import importlib.machinery
+new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+print(sorted(new - set(sys.stdlib_module_names)))
+print(sorted(m for m in sys.modules if m.startswith("wagi_rt.")))
+print(sorted({{"concurrent.futures", "asyncio", "multiprocessing", "unittest"}} & set(sys.modules)))
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    outside, ours, heavy = (ast.literal_eval(line) for line in done.stdout.splitlines())
+    assert {name for name in outside if not name.startswith("_")} <= STARTUP, outside
+    for module in ("ov", "ov_graph", "trt", "compare", "metrics", "bench", "info"):
+        assert f"wagi_rt.{module}" not in ours
+    assert heavy == []  # one image needs no threads
+
+
 def test_importing_the_package_is_light():
-    done = run("import wagi_rt; wagi_rt.load; print({'numpy', 'PIL', 'onnxruntime'} & set(sys.modules))")
+    heavy = {"numpy", "PIL", "onnxruntime", "openvino"}
+    done = run(f"import wagi_rt; wagi_rt.load; print({heavy} & set(sys.modules))")
     assert done.stdout == "set()\n", done.stderr
 
 

@@ -28,8 +28,13 @@ def write_tiny_bundle(
     keep: float = 0.75,
     name: str = "tiny",
     external: bool = False,
+    pipeline: bool = False,
+    default: str = "graphs",
 ) -> Path:
-    """Write the bundle and return its folder; external=True keeps a weight in weights.bin, listed by hash."""
+    """Write the bundle and return its folder; external=True keeps a weight in weights.bin, listed by hash.
+
+    pipeline=True adds the same inversion as one graph; `default` is what the manifest names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {
         "image": [3, size, size],
@@ -38,12 +43,17 @@ def write_tiny_bundle(
         "residual": [3, resolution, resolution],
         "aligned": [3, resolution, resolution],
         "ws": [N_LATENT, STYLE_DIM],
+        "result": [3, size, size],
         "feature": list(FEATURE),
         "skip": list(SKIP),
     }
     graphs = {}
-    for graph, (inputs, outputs, nodes, weights) in _graphs(size, resolution, keep).items():
-        model = _model(graph, inputs, outputs, nodes, weights, shapes)
+    models = {
+        graph: _model(graph, *parts, shapes) for graph, parts in _graphs(size, resolution, keep).items()
+    }
+    if pipeline:
+        models["pipeline"] = _model("pipeline", *_pipeline(models, size // resolution), shapes)
+    for graph, model in models.items():
         path = folder / f"{graph}.onnx"
         if external and graph == "align":
             onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
@@ -52,18 +62,20 @@ def write_tiny_bundle(
         graphs[graph] = {
             "file": path.name,
             "sha256": sha256(path),
-            "inputs": {n: {"shape": ["N", *shapes[n]], "dtype": "float32"} for n in inputs},
-            "outputs": {n: {"shape": ["N", *shapes[n]], "dtype": "float32"} for n in outputs},
+            "inputs": _described(model.graph.input, shapes),
+            "outputs": _described(model.graph.output, shapes),
             "tolerance": 1e-4,
+            "limit_psnr_db": 55.0,
         }
     manifest = {
-        "schema": 1,
+        "schema": 2,
         "name": name,
         "size": size,
         "resolution": resolution,
         "n_latent": N_LATENT,
         "style_dim": STYLE_DIM,
         "precision": precision,
+        "default": default,
         "graphs": graphs,
         "files": {"weights.bin": sha256(folder / "weights.bin")} if external else {},
         "created": "2026-01-01T00:00:00+00:00",
@@ -183,6 +195,38 @@ def _base(size: int) -> tuple[list, dict]:
     weights["scales"] = np.array([1, 1, size / CODE, size / CODE], np.float32)
     weights["tenth"] = np.array(0.1, np.float32)
     return nodes, weights
+
+
+def _pipeline(models: dict[str, onnx.ModelProto], factor: int) -> tuple[list, list, list, dict]:
+    """The five graphs joined as wagi_rt.session joins them: names of each get its own prefix."""
+    nodes, weights = [], {}
+    for name, model in models.items():
+        graph = onnx.compose.add_prefix_graph(model.graph, f"{name}/")
+        nodes.append(list(graph.node))
+        weights |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    encoder, prefix, naive, align, decode = nodes
+
+    def same(*pairs: tuple[str, str]) -> list:
+        return [node("Identity", [source], [target]) for source, target in pairs]
+
+    def shrink(source: str, target: str) -> onnx.NodeProto:
+        return node("AveragePool", [source], [target], kernel_shape=[factor] * 2, strides=[factor] * 2)
+
+    def state(graph: str) -> list:
+        return same(("ws", f"{graph}/ws"), *((f"prefix/{x}", f"{graph}/{x}") for x in ("feature", "skip")))
+
+    joined = [shrink("image", "image_r"), *same(("image_r", "encoder/image_r")), *encoder]
+    joined += [*same(("encoder/ws", "ws"), ("ws", "prefix/ws")), *prefix, *state("naive"), *naive]
+    joined += [node("Clip", ["naive/image", "low", "high"], ["valid"]), shrink("valid", "naive_r")]
+    joined += [node("Sub", ["image_r", "naive_r"], ["align/residual"])]
+    joined += [*same(("naive_r", "align/naive_r")), *align, *state("decode")]
+    joined += [*same(("align/aligned", "decode/aligned")), *decode, *same(("decode/image", "result"))]
+    weights |= {"low": np.array(-1, np.float32), "high": np.array(1, np.float32)}
+    return ["image"], ["ws", "naive_r", "result"], joined, weights
+
+
+def _described(tensors: list[onnx.ValueInfoProto], shapes: dict) -> dict:
+    return {t.name: {"shape": ["N", *shapes[t.name]], "dtype": "float32"} for t in tensors}
 
 
 def ints(*values: int) -> np.ndarray:

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers know it; importing typing would be a tenth of `wagi-rt --help`
 if TYPE_CHECKING:
     from os import PathLike
 
@@ -19,14 +18,20 @@ __all__ = ["__version__", "load"]
 def load(
     bundle: str | PathLike[str] | None = None,
     backend: str = "onnx",
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
+    precision: str | None = None,
+    naive: bool = False,
 ) -> Session:
     """Open a bundle folder (None: the embedded demo model) as a Session, ready for `.invert(images)`.
 
-    device: "cpu", "cuda" or "cuda:N"; the device named is the one that runs, or UserError is raised.
-    threads: CPU threads of the engine, None for its own choice.
+    backend: "onnx", "openvino", "trt", or "auto" for the fastest that works here.
+    device: "cpu", "cuda" or "cuda:N" (None: the CPU; a GPU with "trt"); the device named is the one that
+        runs, or UserError is raised.
+    threads: CPU threads of the engine, None for one per core within what this process may use.
+    precision: "fp32" or "bf16" arithmetic of the backend "openvino".
+    naive: results also hold the naive inversion at full size, which takes another pass of the generator.
     """
     from wagi_rt.session import Session
 
-    return Session(bundle, backend=backend, device=device, threads=threads)
+    return Session(bundle, backend, device, threads, precision, naive)

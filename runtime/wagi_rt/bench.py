@@ -20,10 +20,11 @@ from wagi_rt import __version__
 from wagi_rt import image as pictures
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
-from wagi_rt.invert import require_precision
+from wagi_rt.invert import announce, require_precision
 from wagi_rt.session import Session
 
 SCHEMA = 1
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
 STAGES = ("decode", "pre", "infer", "post", "encode")
 
 
@@ -32,12 +33,13 @@ def bench(args: Namespace, started: float) -> int:
     prepared = time.perf_counter()
     content = _photo() if args.image is None else _read(args.image)
     started += time.perf_counter() - prepared
-    with Session(args.model, args.backend, args.device, args.threads) as session:
+    with Session(args.model, args.backend, args.device, args.threads, args.precision) as session:
         require_precision(session, args.half)
         _once(session, content, 1)
         cold_start = (time.perf_counter() - started) * 1000
         if not args.quiet:
-            say(f"{session.description}: {args.warmup} to warm up, then {_amount(args)}")
+            announce(session)
+            say(f"{args.warmup} to warm up, then {_amount(args)}")
         for _ in range(args.warmup):
             _once(session, content, args.batch)
         times = _measure(session, content, args)
@@ -69,9 +71,9 @@ def _once(session: Session, content: bytes, batch: int) -> list[float]:
     pixels = np.stack([pictures.fit_square(picture, session.size) for picture in decoded])
     images = pictures.to_float(pixels)
     marks.append(time.perf_counter())
-    inversion = session.run(images)
+    restored = session.restore(images)
     marks.append(time.perf_counter())
-    results = pictures.to_uint8(inversion.image)
+    results = pictures.to_uint8(restored.image)
     marks.append(time.perf_counter())
     for result in results:
         pictures.encode(result, ".png")
@@ -92,10 +94,10 @@ def _report(session: Session, args: Namespace, stages: np.ndarray, cold_start: f
         "schema": SCHEMA,
         "model": manifest.name,
         "sha256": manifest.sha256,
-        "backend": args.backend,
+        "backend": session.backend_name,
         "device": session.backend.device,
         "gpu": _gpu(session.backend.device),
-        "precision": manifest.precision,
+        "precision": session.precision,
         "batch": args.batch,
         "input_shape": [args.batch, 3, session.size, session.size],
         "threads": args.threads,
@@ -111,7 +113,7 @@ def _report(session: Session, args: Namespace, stages: np.ndarray, cold_start: f
             "python": platform.python_version(),
             "numpy": np.__version__,
             "pillow": PIL.__version__,
-            "onnxruntime": session.backend.version,
+            _PACKAGES[session.backend_name]: session.backend.version,
         },
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -9,15 +9,17 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from types import FrameType
-from typing import NoReturn
 
-from wagi_rt import __version__
+from wagi_rt import TYPE_CHECKING, __version__
+from wagi_rt.backends import NAMES, PRECISIONS
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
 
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
+
 _STARTED = time.perf_counter()
-_BACKENDS = ("onnx",)
 _INTERRUPTED = 130
 
 _EXAMPLES = """\
@@ -26,6 +28,7 @@ examples:
   wagi-rt invert photo.jpg -o out.png --compare sheet.png      and a sheet: input, naive inversion, WaGI
   wagi-rt invert photos/ -o out/ -m BUNDLE --batch 4           a folder, with your own model
   wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
+  wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
@@ -68,8 +71,8 @@ def _seconds(text: str) -> float:
 
 
 def _backend(text: str) -> str:
-    if text not in _BACKENDS:
-        raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(_BACKENDS)}")
+    if text not in NAMES:
+        raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(NAMES)}")
     return text
 
 
@@ -82,15 +85,18 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="BUNDLE",
         help="folder written by export/to_onnx.py (default: the embedded model)",
     )
-    add("--backend", type=_backend, default="onnx", metavar="|".join(_BACKENDS), help="engine (default onnx)")
+    add("--backend", type=_backend, default="onnx", metavar="|".join(NAMES),
+        help="engine; auto takes the fastest that works here, and says which (default onnx)")  # fmt: skip
     add(
         "--device",
-        default="cpu",
         metavar="cpu|cuda[:N]",
-        help="where it runs, never anywhere else (default cpu)",
+        help="where it runs, never anywhere else (default cpu; cuda with --backend trt)",
     )
+    add("--precision", choices=PRECISIONS,
+        help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true", help="insist on a half-precision bundle")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: the engine's choice)")
+    add("--threads", type=_positive, metavar="N",
+        help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,6 +132,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHEET",
         help="also draw input, naive inversion and WaGI side by side into this file",
     )
+    add("--naive", metavar="DIR", help="also write the naive inversions into this folder")
+    add("--warm", action="store_true",
+        help="run once on grey images first, so that no image pays for the engine's first run")  # fmt: skip
     add("--format", choices=("png", "jpg", "webp"), help="of the outputs (default: -o's suffix, else png)")
     add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
     add("--overwrite", action="store_true", help="replace existing outputs")

@@ -7,13 +7,15 @@ from argparse import Namespace
 from typing import Any
 
 from wagi_rt import __version__
-from wagi_rt.errors import UserError
+from wagi_rt.backends import describe
 from wagi_rt.manifest import Manifest, read
+
+_WAYS = {"pipeline": "one fused graph", "graphs": "separate graphs"}
 
 
 def info(args: Namespace) -> int:
     """The command: reads the bundle, checks every hash, prints a table or JSON on stdout."""
-    manifest = read(args.model)
+    manifest = read(args.model, thorough=True)
     report = _report(manifest)
     if args.json:
         print(json.dumps(report))
@@ -39,21 +41,9 @@ def _report(manifest: Manifest) -> dict[str, Any]:
         "created": manifest.created,
         "source": manifest.source,
         "files": sizes,
-        "engines": _engines(),
+        "default": manifest.default,
+        "engines": describe(),
     }
-
-
-def _engines() -> dict[str, Any]:
-    """Backend -> what it can run on, or why it cannot."""
-    from wagi_rt.ort import import_onnxruntime
-
-    try:
-        onnxruntime = import_onnxruntime()
-    except UserError as error:
-        return {"onnx": {"error": str(error)}}
-    providers = onnxruntime.get_available_providers()
-    devices = ["cpu"] + (["cuda"] if "CUDAExecutionProvider" in providers else [])
-    return {"onnx": {"version": onnxruntime.__version__, "devices": devices}}
 
 
 def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
@@ -64,6 +54,7 @@ def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
         f"bundle     {manifest.folder}",
         f"created    {manifest.created or 'unknown'}",
         f"sha256     {manifest.sha256} (manifest; all files verified)",
+        f"runs       {_WAYS[manifest.default]}",
         f"tolerance  {manifest.tolerance:g} (largest difference from PyTorch that the export accepts)",
     ]
     lines += [
@@ -72,6 +63,6 @@ def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     lines += [f"file       {name:<14} {size / 1e6:9.3f} MB" for name, size in report["files"].items()]
     lines += [f"total      {total:.3f} MB"]
     for backend, engine in report["engines"].items():
-        state = engine.get("error") or f"ONNX Runtime {engine['version']} on {', '.join(engine['devices'])}"
-        lines.append(f"backend    {backend}: {state}")
+        state = engine["detail"] if engine["available"] else f"not available: {engine['detail']}"
+        lines.append(f"backend    {backend:<9} {state}")
     return lines

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from wagi_rt.plan import STREAM, Job, make_places, make_plan
 if TYPE_CHECKING:
     from wagi_rt.compare import Row
     from wagi_rt.session import Result, Session
+    from wagi_rt.stages import Done
 
 
 @dataclass
@@ -33,16 +32,22 @@ class Tally:
 def invert(args: Namespace) -> int:
     """The command. Returns 0, or 1 when at least one image failed (the others are still done)."""
     from wagi_rt.session import Session
+    from wagi_rt.stages import run_stages
 
     plan = make_plan(args)
-    with Session(args.model, args.backend, args.device, args.threads) as session:
+    options = (args.model, args.backend, args.device, args.threads, args.precision)
+    with Session(*options, naive=bool(args.compare or args.naive)) as session:
         require_precision(session, args.half)
         make_places(plan)
         if not args.quiet:
-            say(session.description)
+            announce(session)
+        if args.warm:
+            session.warm_up(min(args.batch, len(plan.jobs)))
         tally = Tally(len(plan.jobs))
-        for start in range(0, len(plan.jobs), args.batch):
-            _batch(session, plan.jobs[start : start + args.batch], args, tally)
+        batches = [plan.jobs[start : start + args.batch] for start in range(0, len(plan.jobs), args.batch)]
+        finish = _Finish(session, measure=bool(args.json or args.compare or args.verbose))
+        for done in run_stages(session, batches, args.fit, finish):
+            _report(done, args, tally)
     if plan.sheet and tally.rows:
         _write_sheet(plan.sheet, tally, args.quiet)
     if tally.failed and tally.total > 1:
@@ -50,9 +55,17 @@ def invert(args: Namespace) -> int:
     return 1 if tally.failed else 0
 
 
+def announce(session: Session) -> None:
+    """Say what runs, and after `--backend auto` what was passed over."""
+    for reason in session.passed_over:
+        say(f"--backend auto: not {reason}")
+    say(session.description)
+
+
 def require_precision(session: Session, half: bool) -> None:
-    """--fp16 asks for a half-precision bundle (weights at least); it does not convert one."""
-    if half and session.manifest.precision == "fp32":
+    """--fp16 asks for a half-precision bundle (on TensorRT: half arithmetic); it does not convert one."""
+    enough = ("fp16",) if session.backend_name == "trt" else ("fp16", "fp16-weights")
+    if half and session.manifest.precision not in enough:
         raise UserError(
             f"--fp16: {session.manifest.folder} is {session.manifest.precision}; "
             "export one with: python export/to_onnx.py --checkpoint C -o BUNDLE --fp16",
@@ -60,60 +73,39 @@ def require_precision(session: Session, half: bool) -> None:
         )
 
 
-def _batch(session: Session, jobs: list[Job], args: Namespace, tally: Tally) -> None:
-    """Read, run and write some images; each failure is reported and leaves the others alone."""
-    began = time.perf_counter()
-    ready, prepared = [], []
-    for job in jobs:
-        try:
-            data = sys.stdin.buffer.read() if job.source == STREAM else job.source
-            prepared.append(session.prepare(data, args.fit, name=job.source_name))
-            ready.append(job)
-        except UserError as error:
-            _failed(job, error, args, tally)
-    for part in _run(session, ready, prepared, args, tally):
-        elapsed = (time.perf_counter() - began) * 1000 / len(jobs)
-        for job, result in part:
-            try:
-                _finish(session, job, result, elapsed, args, tally)
-            except UserError as error:
-                _failed(job, error, args, tally)
+@dataclass(frozen=True)
+class _Finish:
+    """The last stage of an image: encode, write, measure => its metrics."""
+
+    session: Session
+    measure: bool
+
+    def __call__(self, job: Job, result: Result) -> dict[str, dict[str, float | None]]:
+        from wagi_rt import image as pictures
+
+        content = pictures.encode(result.image, job.suffix)
+        if job.target == STREAM:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            pictures.write_atomic(Path(job.target), content)
+        if job.naive and result.naive is not None:
+            pictures.write_atomic(Path(job.naive), pictures.encode(result.naive, job.suffix))
+        return _measure(self.session, result) if self.measure else {}
 
 
-def _run(
-    session: Session, jobs: list[Job], prepared: list, args: Namespace, tally: Tally
-) -> Iterator[list[tuple[Job, Result]]]:
-    """The batch through the model; if that fails, one by one, so that one image cannot spoil the others."""
-    import numpy as np
-
-    if not jobs:
+def _report(done: Done, args: Namespace, tally: Tally) -> None:
+    """One image, in the order of the inputs within what its batch allows: unreadable ones come first."""
+    job, result, metrics = done.job, done.result, done.metrics
+    if done.error is not None or result is None:
+        tally.failed += 1
+        say(f"error: {done.error}")
+        if args.json:
+            print(json.dumps({"input": job.source, "error": str(done.error)}), flush=True)
         return
-    try:
-        results = session.results(session.run(np.stack([pixels for pixels, _ in prepared])), prepared)
-        yield list(zip(jobs, results, strict=True))
-    except UserError as error:
-        if len(jobs) == 1:
-            _failed(jobs[0], UserError(f"{jobs[0].source_name}: {error}"), args, tally)
-            return
-        for job, item in zip(jobs, prepared, strict=True):
-            yield from _run(session, [job], [item], args, tally)
-
-
-def _finish(
-    session: Session, job: Job, result: Result, elapsed: float, args: Namespace, tally: Tally
-) -> None:
-    from wagi_rt import image as pictures
-
-    content = pictures.encode(result.image, job.suffix)
-    if job.target == STREAM:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    else:
-        pictures.write_atomic(Path(job.target), content)
     tally.done += 1
-    metrics = _measure(session, result) if args.json or args.compare or args.verbose else {}
     if args.json:
-        record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(elapsed, 3)}
+        record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(done.ms, 3)}
         print(json.dumps(record | ({"notes": result.notes} if result.notes else {})), flush=True)
     if args.compare:
         _add_row(job, result, metrics, tally)
@@ -122,7 +114,7 @@ def _finish(
             say(f"note: {job.source_name}: {note}")
         detail = f", l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})" if metrics else ""
         count = f"[{tally.done + tally.failed}/{tally.total}] "
-        say(f"{count}{job.source_name} -> {job.target_name} ({elapsed:.0f} ms{detail})")
+        say(f"{count}{job.source_name} -> {job.target_name} ({done.ms:.0f} ms{detail})")
 
 
 def _measure(session: Session, result: Result) -> dict[str, dict[str, float | None]]:
@@ -132,10 +124,11 @@ def _measure(session: Session, result: Result) -> dict[str, dict[str, float | No
     from wagi_rt import image as pictures
     from wagi_rt import metrics
 
-    both = pictures.to_float(np.stack([result.naive, result.image]))
-    source = pictures.to_float(result.input[None])
-    both, source = (pictures.area_resize(x, session.resolution) for x in (both, source))
-    naive, wagi = metrics.measure(both, np.broadcast_to(source, both.shape))
+    def small(pixels: np.ndarray) -> np.ndarray:
+        return pictures.area_resize(pictures.to_float(pixels[None]), session.resolution)
+
+    both = np.concatenate([small(result.naive_r), small(result.image)])
+    naive, wagi = metrics.measure(both, np.broadcast_to(small(result.input), both.shape))
     return {"naive": _finite(naive), "wagi": _finite(wagi)}
 
 
@@ -147,7 +140,7 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 def _add_row(job: Job, result: Result, metrics: dict, tally: Tally) -> None:
     from wagi_rt.compare import MAX_ROWS, make_row
 
-    if len(tally.rows) < MAX_ROWS:
+    if len(tally.rows) < MAX_ROWS and result.naive is not None:
         naive, wagi = (f"L2 {metrics[k]['l2']:.4f}  SSIM {metrics[k]['ssim']:.3f}" for k in ("naive", "wagi"))
         tally.rows.append(
             make_row((result.input, result.naive, result.image), (Path(job.source_name).name, naive, wagi))
@@ -162,10 +155,3 @@ def _write_sheet(path: Path, tally: Tally, quiet: bool) -> None:
     if not quiet:
         part = f" (the first {len(tally.rows)} of {tally.done})" if len(tally.rows) < tally.done else ""
         say(f"comparison sheet: {path}{part}")
-
-
-def _failed(job: Job, error: UserError, args: Namespace, tally: Tally) -> None:
-    tally.failed += 1
-    say(f"error: {error}")
-    if args.json:
-        print(json.dumps({"input": job.source, "error": str(error)}), flush=True)

@@ -9,14 +9,17 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from wagi_rt import cache
+from wagi_rt.cache import file_sha256 as file_sha256
 from wagi_rt.errors import UserError
 
-SCHEMA = 1
-# fp16: half arithmetic. fp16-weights: half storage, FP32 arithmetic.
+SCHEMA = 2
+READABLE = (1, 2)  # schema 1 has neither a pipeline graph nor what the export measured
+# fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # Graph -> (input names, output names): the contract of the pipeline in session.py.
 GRAPHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -26,6 +29,10 @@ GRAPHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "align": (("residual", "naive_r"), ("aligned",)),
     "decode": (("ws", "feature", "skip", "aligned"), ("image",)),
 }
+# The same inversion as one graph; `default` says which of the two ways is the faster one.
+PIPELINE = "pipeline"
+PIPELINE_TENSORS = (("image",), ("ws", "naive_r", "result"))
+DEFAULTS = (PIPELINE, "graphs")
 REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
 Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
 
@@ -38,12 +45,19 @@ class Graph:
     sha256: str
     inputs: Shapes
     outputs: Shapes
-    tolerance: float
+    tolerance: float  # largest absolute difference from PyTorch in FP32 that the export accepts
+    limit_psnr_db: float | None = None  # least PSNR against FP32 that an engine of this graph must reach
+    parity: dict[str, float] = field(default_factory=dict)  # measured at export: max_abs, psnr_db
+    max_activation: float | None = None  # largest absolute value inside the graph, measured on data
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side."""
+    """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side.
+
+    `graphs` holds the five of GRAPHS and, in most bundles, PIPELINE; `default` is what runs unless asked
+    otherwise: "pipeline" or "graphs".
+    """
 
     folder: Path
     name: str
@@ -57,6 +71,7 @@ class Manifest:
     tolerance: float
     created: str
     source: dict[str, Any]
+    default: str
     sha256: str  # of manifest.json, which holds the hash of every other file
 
 
@@ -65,7 +80,7 @@ def embedded() -> Path:
     return Path(__file__).resolve().parent / "demo"
 
 
-def read(bundle: str | os.PathLike[str] | None = None) -> Manifest:
+def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -> Manifest:
     """Read and check a bundle folder (or its manifest.json), the hash of every file included."""
     folder = embedded() if bundle is None else Path(bundle)
     if folder.name == "manifest.json":
@@ -88,20 +103,11 @@ def read(bundle: str | os.PathLike[str] | None = None) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
-    _check_files(manifest)
+    _check_files(manifest, thorough)
     return manifest
 
 
-def file_sha256(path: Path) -> str:
-    """The file's SHA-256 in hex, read in pieces (external weights may be gigabytes)."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _check_files(manifest: Manifest) -> None:
+def _check_files(manifest: Manifest, thorough: bool) -> None:
     """Every file named is there and has the recorded hash."""
     expected = {graph.file: graph.sha256 for graph in manifest.graphs.values()} | manifest.files
     for name, sha256 in expected.items():
@@ -109,7 +115,7 @@ def _check_files(manifest: Manifest) -> None:
         if not os.path.isfile(path):
             raise UserError(f"{path}: the bundle is incomplete, this file is missing; {REMEDY}")
         try:
-            good = file_sha256(path) == sha256
+            good = cache.matches(path, sha256, thorough)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
         if not good:
@@ -169,9 +175,9 @@ class _Checker:
         if not isinstance(data, dict):
             raise self.fail("must hold one JSON object")
         schema = self.get(data, "schema", int)
-        if schema != SCHEMA:
+        if schema not in READABLE:
             raise UserError(
-                f"{self.path}: schema {schema} is unknown, this version reads schema {SCHEMA}; "
+                f"{self.path}: schema {schema} is unknown, this version reads schema 1 and {SCHEMA}; "
                 "install the matching wagi version or export the bundle again"
             )
         size, resolution = self.positive(data, "size"), self.positive(data, "resolution")
@@ -205,10 +211,19 @@ class _Checker:
             tolerance=self.tolerance(data),
             created=self.get(data, "created", str) if "created" in data else "",
             source=self.get(data, "source", dict) if "source" in data else {},
+            default=self.default(data, graphs),
             sha256=sha256,
         )
         self.contract(manifest)
         return manifest
+
+    def default(self, data: dict[str, Any], graphs: dict[str, Any]) -> str:
+        """The way an inversion runs; schema 1 knows only the separate graphs."""
+        default = str(self.get(data, "default", str)) if "default" in data else "graphs"
+        if default not in DEFAULTS or (default == PIPELINE and PIPELINE not in graphs):
+            ways = " or ".join(DEFAULTS if PIPELINE in graphs else DEFAULTS[1:])
+            raise self.fail(f"key 'default' must be {ways}, not '{_printable(default)}'")
+        return default
 
     def graph(self, graphs: dict[str, Any], name: str) -> Graph:
         data = self.get(graphs, name, dict, "graphs.")
@@ -219,7 +234,17 @@ class _Checker:
             inputs=self.shapes(self.get(data, "inputs", dict, where), where + "inputs."),
             outputs=self.shapes(self.get(data, "outputs", dict, where), where + "outputs."),
             tolerance=self.tolerance(data, where),
+            limit_psnr_db=self.optional(data, "limit_psnr_db", where),
+            parity=self.numbers(data, "parity", where),
+            max_activation=self.optional(data, "max_activation", where),
         )
+
+    def optional(self, data: dict[str, Any], key: str, where: str) -> float | None:
+        return float(self.get(data, key, float, where)) if key in data else None
+
+    def numbers(self, data: dict[str, Any], key: str, where: str) -> dict[str, float]:
+        found = self.get(data, key, dict, where) if key in data else {}
+        return {name: float(self.get(found, name, float, f"{where}{key}.")) for name in found}
 
     def shapes(self, tensors: dict[str, Any], where: str) -> Shapes:
         """{name: {"shape": ["N", ...], "dtype": "float32"}} => {name: shape without the batch}."""
@@ -237,15 +262,17 @@ class _Checker:
         return shapes
 
     def contract(self, manifest: Manifest) -> None:
-        """The tensors of the five graphs fit the pipeline and each other."""
+        """The tensors of all graphs fit the inversion and each other."""
         image = (3, manifest.size, manifest.size)
         small = (3, manifest.resolution, manifest.resolution)
         known: Shapes = {
-            "image": image, "image_r": small, "naive_r": small, "residual": small, "aligned": small,
+            "image": image, "result": image, "image_r": small, "naive_r": small,
+            "residual": small, "aligned": small,
             "ws": (manifest.n_latent, manifest.style_dim),
         }  # fmt: skip
         known |= {n: s for n, s in manifest.graphs["prefix"].outputs.items() if n in ("feature", "skip")}
-        for name, (inputs, outputs) in GRAPHS.items():
+        expected = {**GRAPHS, PIPELINE: PIPELINE_TENSORS} if PIPELINE in manifest.graphs else GRAPHS
+        for name, (inputs, outputs) in expected.items():
             graph = manifest.graphs[name]
             for kind, wanted, found in (
                 ("inputs", inputs, graph.inputs),

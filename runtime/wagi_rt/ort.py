@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
 
+from wagi_rt import cache, cpus
+from wagi_rt.backends import parse_device
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import REMEDY, Manifest
+from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
+from wagi_rt.ort_cache import WEIGHTS, open_session
 
+# Tensors that only the next graphs need: they stay on the device between the separate graphs.
+RESIDENT = frozenset({"ws", "feature", "skip", "aligned"})
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY_RAISED = 4  # ONNX Runtime's log level that leaves stderr to us; failures still raise
 
 
@@ -28,28 +37,48 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def parse_device(device: str) -> tuple[str, int]:
-    """ "cpu" => ("cpu", 0), "cuda" => ("cuda", 0), "cuda:1" => ("cuda", 1); else UserError."""
-    kind, colon, index = device.partition(":")
-    if (kind == "cuda" and (not colon or index.isdecimal())) or device == "cpu":
-        return kind, int(index or 0)
-    raise UserError(f"--device {device}: unknown device; use cpu, cuda or cuda:N", status=2)
+def available() -> tuple[bool, str]:
+    """Whether ONNX Runtime is here: (True, what it is) or (False, why not)."""
+    try:
+        found = import_onnxruntime()
+    except UserError as error:
+        return False, str(error).removeprefix("--backend onnx: ")
+    return True, f"ONNX Runtime {found.__version__} on {', '.join(devices())}"
+
+
+def devices() -> list[str]:
+    """The kinds of devices that the installed wheel was built for (a driver may still be missing)."""
+    cuda = _CUDA in import_onnxruntime().get_available_providers()
+    return ["cpu", "cuda"] if cuda else ["cpu"]
 
 
 class OrtBackend:
-    """One ONNX Runtime session per graph of the bundle, on exactly the device that was named."""
+    """One ONNX Runtime session per graph that is run, on exactly the device that was named."""
 
-    def __init__(self, manifest: Manifest, device: str = "cpu", threads: int | None = None) -> None:
-        kind, index = parse_device(device)
+    def __init__(
+        self, manifest: Manifest, device: str = "cpu", threads: int | None = None, pieces: bool = False
+    ) -> None:
+        """Opens what the bundle runs by default, or with `pieces` the separate graphs; others when first run.
+
+        threads: None for one per core, within what this process may use.
+        """
+        self._kind, self._index = parse_device(device)
         self.manifest = manifest
-        self.device = "cpu" if kind == "cpu" else f"cuda:{index}"
+        self.device = "cpu" if self._kind == "cpu" else f"cuda:{self._index}"
+        self._threads = threads or cpus.limit()
         self._ort = import_onnxruntime()
-        self._provider, options = "CPUExecutionProvider", {}
-        if kind == "cuda":
-            self._provider, options = "CUDAExecutionProvider", {"device_id": str(index)}
+        self._provider, options = _CPU, {}
+        if self._kind == "cuda":
+            self._provider, options = _CUDA, {"device_id": str(self._index)}
             self._require_cuda()
         self._providers = [(self._provider, options)]
-        self._sessions = {name: self._open(name, threads) for name in manifest.graphs}
+        self._large = self._kind == "cpu" and cache.size(manifest) > cache.SMALL
+        # Half weights of a large model stay half in memory and are widened while they are used.
+        self._lean = self._large and manifest.precision == "fp16-weights"
+        if self._large:
+            cpus.return_large_blocks()
+        fused = manifest.default == PIPELINE and not pieces
+        self._sessions = {name: self._open(name) for name in ([PIPELINE] if fused else GRAPHS)}
 
     @property
     def version(self) -> str:
@@ -57,9 +86,17 @@ class OrtBackend:
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one graph of the bundle; tensors are bound by name, float32."""
-        names = list(self.manifest.graphs[graph].outputs)
+        return self.run_resident(graph, inputs, frozenset())
+
+    def run_resident(
+        self, graph: str, inputs: Mapping[str, Any], keep: frozenset[str] = RESIDENT
+    ) -> dict[str, Any]:
+        """Like `run`, with IO binding: outputs in `keep` stay on the device, as OrtValues that a next graph
+        takes as they are and whose `.numpy()` brings them to the host; the others are arrays."""
+        if graph not in self._sessions:
+            self._sessions[graph] = self._open(graph)
         try:
-            return dict(zip(names, self._sessions[graph].run(names, inputs), strict=True))
+            return self._bound(self._sessions[graph], graph, inputs, keep)
         except MemoryError:
             raise UserError("not enough memory for this batch; use a smaller --batch") from None
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -67,6 +104,25 @@ class OrtBackend:
             raise UserError(
                 f"graph '{graph}' failed on {self.device} ({reason}); try a smaller --batch"
             ) from None
+
+    def _bound(
+        self, session: Any, graph: str, inputs: Mapping[str, Any], keep: frozenset[str]
+    ) -> dict[str, Any]:
+        binding = session.io_binding()
+        # The binding refers to the arrays' memory: `held` keeps copies alive until the end of the run.
+        held = {k: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
+        for name, value in held.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(name, value)
+            else:
+                binding.bind_ortvalue_input(name, value)
+        names = list(self.manifest.graphs[graph].outputs)
+        for name in names:
+            kind, index = (self._kind, self._index) if name in keep else ("cpu", 0)
+            binding.bind_output(name, kind, index)
+        session.run_with_iobinding(binding)
+        found = dict(zip(names, binding.get_outputs(), strict=True))
+        return {name: value if name in keep else value.numpy() for name, value in found.items()}
 
     def close(self) -> None:
         self._sessions.clear()
@@ -80,7 +136,7 @@ class OrtBackend:
         self.close()
 
     def _require_cuda(self) -> None:
-        if self._provider not in self._ort.get_available_providers():
+        if _CUDA not in self._ort.get_available_providers():
             raise UserError(
                 f"--device {self.device}: this ONNX Runtime has no CUDA; "
                 "use --device cpu, or: pip uninstall onnxruntime && pip install 'wagi[gpu]'",
@@ -89,17 +145,13 @@ class OrtBackend:
         if hasattr(self._ort, "preload_dlls"):
             self._ort.preload_dlls()  # finds the CUDA libraries that pip installed
 
-    def _open(self, name: str, threads: int | None) -> Any:
-        options = self._ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY_RAISED
-        options.inter_op_num_threads = 1
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # Five sessions take turns: without this the idle one's threads spin while the next one computes.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+    def _open(self, name: str) -> Any:
         path = self.manifest.folder / self.manifest.graphs[name].file
         try:
-            session = self._ort.InferenceSession(str(path), options, providers=self._providers)
+            if self._kind == "cpu" and not self._lean:
+                session = open_session(self.manifest, name, self.version, self._create)
+            else:
+                session = self._create(path, False, None)
         except Exception as error:
             reason = _first_line(error)
             raise UserError(
@@ -112,6 +164,33 @@ class OrtBackend:
             )
         self._check_names(name, session)
         return session
+
+    def _create(self, path: Path, optimised: bool, save: Path | None) -> Any:
+        """See wagi_rt.ort_cache.Create."""
+        options = self._ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY_RAISED
+        options.inter_op_num_threads = 1
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        add = options.add_session_config_entry
+        # Threads that spin while they wait take the time of the next session, of decoding and of encoding:
+        # half of all CPU time of a small model (benchmarks/README.md).
+        add("session.intra_op.allow_spinning", "0")
+        if self._large:  # an arena keeps the largest sum of all batches so far
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        disabled = None
+        if self._lean:
+            options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            disabled = ["ConstantFolding"]
+        if optimised:
+            options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if save is not None:
+            options.optimized_model_filepath = str(save)
+            add("session.optimized_model_external_initializers_file_name", WEIGHTS)
+            add("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        return self._ort.InferenceSession(
+            str(path), options, providers=self._providers, disabled_optimizers=disabled
+        )
 
     def _check_names(self, name: str, session: Any) -> None:
         graph = self.manifest.graphs[name]

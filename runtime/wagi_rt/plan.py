@@ -6,7 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wagi_rt.errors import UserError
@@ -22,11 +22,12 @@ WRITE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class Job:
-    """One image: where it comes from, where it goes ("-" is a stream)."""
+    """One image: where it comes from, where it and its naive inversion go ("-" is a stream)."""
 
     source: str
     target: str
     suffix: str
+    naive: str = ""  # not written
 
     @property
     def source_name(self) -> str:
@@ -51,6 +52,8 @@ def make_plan(args: Namespace) -> Plan:
     sources = list(_sources(args.inputs))
     suffix = f".{args.format}" if args.format else ""
     jobs = _jobs(sources, args.output, suffix)
+    if args.naive:
+        jobs = [replace(job, naive=str(Path(args.naive) / _naive_name(job))) for job in jobs]
     sheet = Path(args.compare) if args.compare else None
     if args.json and args.output == STREAM:
         raise UserError("--json and -o -: both want stdout; write the image to a file", status=2)
@@ -62,6 +65,8 @@ def make_plan(args: Namespace) -> Plan:
     places = {}
     if args.output != STREAM:
         places[f"-o {args.output}"] = Path(jobs[0].target).parent
+    if args.naive:
+        places[f"--naive {args.naive}"] = Path(args.naive)
     if sheet:
         places[f"--compare {sheet}"] = sheet.parent
     return Plan(jobs, sheet, places)
@@ -121,10 +126,16 @@ def _jobs(sources: list[str], output: str, suffix: str) -> list[Job]:
     return [Job(source, str(folder / f"{stem}{suffix}"), suffix) for source, stem in names]
 
 
+def _naive_name(job: Job) -> str:
+    """The output's name, so that a folder and its naive folder can be compared file by file."""
+    return f"stdin{job.suffix}" if job.target == STREAM else Path(job.target).name
+
+
 def _refuse_clashes(jobs: list[Job], sheet: Path | None, overwrite: bool) -> None:
     inputs = {os.path.realpath(job.source) for job in jobs if job.source != STREAM}
     targets: dict[str, str] = {}
     planned = [(job.target, job.source) for job in jobs if job.target != STREAM]
+    planned += [(job.naive, "--naive") for job in jobs if job.naive]
     if sheet:
         planned.append((str(sheet), "--compare"))
     for target, source in planned:

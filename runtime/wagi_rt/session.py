@@ -1,4 +1,4 @@
-"""Bundle -> backend -> images: the whole inversion with numpy between the graphs."""
+"""Bundle -> backend -> images: the fused pipeline, or the separate graphs with numpy between them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wagi_rt import backends
 from wagi_rt import image as pictures
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
@@ -19,24 +20,9 @@ if TYPE_CHECKING:
 
     Source = str | os.PathLike[str] | bytes | Image | np.ndarray
 
-BACKENDS = ("onnx",)
-
-
-class Backend(Protocol):
-    """What runs the graphs; a context manager."""
-
-    device: str
-
-    @property
-    def version(self) -> str: ...
-
-    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
-
-    def close(self) -> None: ...
-
 
 class Inversion(NamedTuple):
-    """What the graphs yield; float32, images not clipped. R is the manifest's `resolution`."""
+    """What the separate graphs yield; float32, images not clipped. R is the manifest's `resolution`."""
 
     ws: np.ndarray  # [N, n_latent, style_dim]
     naive: np.ndarray  # [N, 3, S, S]
@@ -45,14 +31,25 @@ class Inversion(NamedTuple):
     image: np.ndarray  # [N, 3, S, S]
 
 
+class Restored(NamedTuple):
+    """What an inversion is for; float32. `image` and `naive` (None: not asked for) are not clipped."""
+
+    ws: np.ndarray  # [N, n_latent, style_dim]
+    naive_r: np.ndarray  # [N, 3, R, R] in [-1, 1]: the naive inversion as the residual sees it
+    image: np.ndarray  # [N, 3, S, S]
+    naive: np.ndarray | None = None  # [N, 3, S, S]
+
+
 @dataclass(frozen=True)
 class Result:
-    """One inverted picture; the three images are [S, S, 3] uint8, `ws` is [n_latent, style_dim] float32."""
+    """One inverted picture. Images are uint8: `image` and `input` [S, S, 3], `naive_r` [R, R, 3], and, in a
+    session opened with naive=True, `naive` [S, S, 3]. `ws` is [n_latent, style_dim] float32."""
 
     image: np.ndarray
-    naive: np.ndarray
+    naive_r: np.ndarray
     input: np.ndarray
     ws: np.ndarray
+    naive: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -63,31 +60,40 @@ class Session:
         self,
         bundle: str | os.PathLike[str] | None = None,
         backend: str = "onnx",
-        device: str = "cpu",
+        device: str | None = None,
         threads: int | None = None,
+        precision: str | None = None,
+        naive: bool = False,
     ) -> None:
         """See wagi_rt.load."""
-        if backend not in BACKENDS:
-            raise UserError(
-                f"backend {backend!r} is not in this version; it has: {', '.join(BACKENDS)}", status=2
-            )
         if threads is not None and threads < 1:
             raise UserError(f"--threads {threads}: must be at least 1", status=2)
-        from wagi_rt.ort import OrtBackend, import_onnxruntime, parse_device
-
-        parse_device(device)
-        import_onnxruntime()
+        backends.check(backend, device, precision)
         self.manifest = manifests.read(bundle)
-        self.backend: Backend = OrtBackend(self.manifest, device, threads)
+        self.naive = naive
+        options: dict[str, Any] = {"pieces": naive, "precision": precision}
+        self.backend_name, self.backend, self.passed_over = backends.open_backend(
+            backend, self.manifest, device, threads, **options
+        )
         self.size, self.resolution = self.manifest.size, self.manifest.resolution
+        limit = getattr(self.backend, "limit_psnr_db", None)
+        if limit is not None:
+            from wagi_rt import probes
+
+            probes.require(self, limit)
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic that really runs."""
+        return str(getattr(self.backend, "precision", self.manifest.precision))
 
     @property
     def description(self) -> str:
         """Model, engine, device and precision that really run."""
-        m = self.manifest
+        title = backends.BACKENDS[self.backend_name].title
         return (
-            f"{m.name} ({m.size} px) with ONNX Runtime {self.backend.version} "
-            f"on {self.backend.device}, {m.precision}"
+            f"{self.manifest.name} ({self.size} px) with {title} {self.backend.version} "
+            f"on {self.backend.device}, {self.precision}"
         )
 
     def invert(
@@ -104,8 +110,8 @@ class Session:
         results = []
         for start in range(0, len(prepared), step):
             part = prepared[start : start + step]
-            inversion = self.run(np.stack([pixels for pixels, _ in part]))
-            results += self.results(inversion, part)
+            restored = self.restore(np.stack([pixels for pixels, _ in part]))
+            results += self.results(restored, part)
         return results
 
     def prepare(self, item: Source, fit: str = "crop", name: str = "") -> tuple[np.ndarray, list[str]]:
@@ -129,12 +135,30 @@ class Session:
         pixels = pictures.fit_square(picture, self.size, fit)
         return pictures.to_float(pixels[None])[0], picture.notes
 
+    def restore(self, images: np.ndarray) -> Restored:  # [N, 3, S, S] float32 in [-1, 1]
+        """The inversion in the fastest way that gives what is wanted.
+
+        That is the backend's own chain, or the bundle's pipeline graph where the manifest names it as the
+        default; the separate graphs where neither is there or the naive image is wanted at full size.
+        """
+        if not self.naive and hasattr(self.backend, "run_pipeline"):
+            found = self.backend.run_pipeline(images)
+        elif not self.naive and self.manifest.default == manifests.PIPELINE:
+            found = self.backend.run(manifests.PIPELINE, {"image": images})
+        else:
+            inversion = self.run(images)
+            naive_r = pictures.area_resize(inversion.naive.clip(-1, 1), self.resolution)
+            return Restored(inversion.ws, naive_r, inversion.image, inversion.naive if self.naive else None)
+        self._require_numbers(found["naive_r"], found["result"])
+        return Restored(found["ws"], found["naive_r"], found["result"])
+
     def run(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
         """Encode, reconstruct, align the residual, decode with its gates (the paper's section 3.2).
 
-        Like wagi.model.WaGI.invert: the generator below the first fusion point runs once.
+        Like wagi.model.WaGI.invert, by the separate graphs, with everything that lies between them.
         """
-        run, resolution = self.backend.run, self.resolution
+        run: Any = getattr(self.backend, "run_resident", self.backend.run)
+        resolution = self.resolution
         image_r = pictures.area_resize(images, resolution)
         ws = run("encoder", {"image_r": image_r})["ws"]
         below = run("prefix", {"ws": ws})
@@ -143,23 +167,32 @@ class Session:
         residual = image_r - naive_r
         aligned = run("align", {"residual": residual, "naive_r": naive_r})["aligned"]
         image = run("decode", {"ws": ws, **below, "aligned": aligned})["image"]
-        if not (np.isfinite(naive).all() and np.isfinite(image).all()):
-            advice = (
-                "use an fp32 bundle" if self.manifest.precision == "fp16" else "check the model's training"
-            )
-            raise UserError(f"the model produced values that are not numbers; {advice}")
-        return Inversion(ws, naive, residual, aligned, image)
+        self._require_numbers(naive, image)
+        return Inversion(_host(ws), naive, residual, _host(aligned), image)
 
-    def results(self, inversion: Inversion, prepared: list[tuple[np.ndarray, list[str]]]) -> list[Result]:
+    def warm_up(self, batch: int) -> None:
+        """Run once on grey images, so that the first real batch of this size finds everything set up."""
+        self.restore(np.zeros((batch, 3, self.size, self.size), np.float32))
+
+    def results(self, restored: Restored, prepared: list[tuple[np.ndarray, list[str]]]) -> list[Result]:
         """The batch as pictures, beside the inputs that `prepare` gave."""
-        images, naives = pictures.to_uint8(inversion.image), pictures.to_uint8(inversion.naive)
+        images, naives_r = pictures.to_uint8(restored.image), pictures.to_uint8(restored.naive_r)
+        naives = [None] * len(images) if restored.naive is None else pictures.to_uint8(restored.naive)
         inputs = pictures.to_uint8(np.stack([pixels for pixels, _ in prepared]))
         return [
-            Result(image, naive, source, ws, notes)
-            for image, naive, source, ws, (_, notes) in zip(
-                images, naives, inputs, inversion.ws, prepared, strict=True
+            Result(image, naive_r, source, ws, naive, notes)
+            for image, naive_r, source, ws, naive, (_, notes) in zip(
+                images, naives_r, inputs, restored.ws, naives, prepared, strict=True
             )
         ]
+
+    def _require_numbers(self, *images: np.ndarray) -> None:
+        """UserError for infinities and NaN."""
+        if all(np.isfinite(values).all() for values in images):
+            return
+        reduced = self.precision in ("fp16", "bf16")
+        advice = "use an fp32 bundle" if reduced else "check the model's training"
+        raise UserError(f"the model produced values that are not numbers; {advice}")
 
     def close(self) -> None:
         self.backend.close()
@@ -191,3 +224,8 @@ def _items(images: Source | Iterable[Source]) -> list[Source]:
     if isinstance(images, str | bytes | os.PathLike | Image):
         return [images]
     return [item for source in images for item in _items(source)]
+
+
+def _host(tensor: Any) -> np.ndarray:
+    """An array, wherever a backend left the tensor."""
+    return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()

@@ -1,0 +1,192 @@
+"""What latency.py times: whole inversions, float images [N, 3, S, S] in and out, weights in memory."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wagi_rt.errors import UserError
+
+# Name -> what it is. Those of PyTorch need the model's checkpoint; the others run its bundle.
+BACKENDS = {
+    "reference": "public formulation, PyTorch eager",
+    "eager": "export formulation, PyTorch eager",
+    "compile": "export formulation, torch.compile",
+    "graph": "export formulation, CUDA graph",
+    "onnx": "ONNX Runtime, pipeline graph",
+    "onnx-graphs": "ONNX Runtime, separate graphs",
+    "openvino": "OpenVINO, pipeline graph",
+    "openvino-graphs": "OpenVINO, separate graphs",
+    "trt": "TensorRT",
+}
+TORCH = ("reference", "eager", "compile", "graph")
+Work = Callable[[np.ndarray], np.ndarray]
+SERIES = ("fp32", "fp16-weights", "bf16", "fp16")  # precisions
+
+
+def precisions(backend: str, device: str) -> tuple[str, ...]:
+    """Those of SERIES in which a backend can be asked to run."""
+    if backend in TORCH:
+        return ("fp32", "fp16") if device == "cuda" and backend != "reference" else ("fp32",)
+    return SERIES if backend.startswith("openvino") else tuple(p for p in SERIES if p != "bf16")
+
+
+class Key(NamedTuple):
+    """One candidate."""
+
+    backend: str
+    precision: str
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision} batch {self.batch}"
+
+
+class Skip(Exception):
+    """This candidate cannot run here; the text says why."""
+
+
+class Timed:
+    """A runtime backend that writes down how long each graph took (ms)."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._backend, name)
+        return functools.partial(self._run, found) if name in ("run", "run_resident") else found
+
+    def _run(self, method: Callable[..., Any], graph: str, *rest: Any) -> Any:
+        started = time.perf_counter()
+        found = method(graph, *rest)
+        self.times[graph].append((time.perf_counter() - started) * 1000)
+        return found
+
+
+class Opener:
+    """Opens candidates of one model; keeps what several of them share.
+
+    checkpoint: None for a bundle that came without one. bundles: precision of the files ("fp32",
+    "fp16-weights") -> folder.
+    """
+
+    def __init__(self, checkpoint: Path | None, bundles: dict[str, Path], threads: int, device: str) -> None:
+        self.checkpoint, self.bundles = checkpoint, bundles
+        self.threads, self.device = threads, device
+        self.timed: dict[Key, Timed] = {}
+        self._pipelines: dict[str, Any] = {}
+
+    @functools.cached_property
+    def model(self) -> Any:
+        from wagi.checkpoint import load_model
+
+        if self.checkpoint is None:
+            raise Skip("needs a checkpoint: random models (--size) have one, bundles have not")
+        return load_model(self.checkpoint)
+
+    def bundle(self, precision: str) -> Path:
+        """The files that run in it; for bf16, which no files are stored in, the first ones."""
+        if precision not in self.bundles and precision != "bf16":
+            raise Skip(f"the bundle is not {precision}")
+        return self.bundles.get(precision) or next(iter(self.bundles.values()))
+
+    def open(self, key: Key) -> Work:
+        """The work of one candidate; Skip when it cannot be had here."""
+        try:
+            return self._torch(key) if key.backend in TORCH else self._runtime(key)
+        except UserError as error:
+            raise Skip(str(error)) from None
+
+    def _torch(self, key: Key) -> Work:
+        import torch
+
+        from benchmarks import reference
+
+        if key.backend == "reference":
+            model = copy.deepcopy(self.model).to(self.device) if self.device == "cuda" else self.model
+            return self._on_device(lambda image: reference.invert(model, image).image)
+        if key.backend == "graph" and self.device != "cuda":
+            raise Skip("CUDA graphs need a GPU")
+        module = self._pipeline(key.precision)
+        if key.backend == "compile":
+            module = torch.compile(module, dynamic=False)
+        run = _replay(module, self._example(key.batch)) if key.backend == "graph" else lambda x: module(x)[2]
+        return self._on_device(run)
+
+    def _pipeline(self, precision: str) -> Any:
+        """The very module that the export traces."""
+        from export.graphs import build_graphs
+
+        if precision not in self._pipelines:
+            self._pipelines[precision] = build_graphs(self.model, precision)[-1].module.to(self.device)
+        return self._pipelines[precision]
+
+    def _example(self, batch: int) -> Any:
+        import torch
+
+        size = self.model.generator.size
+        return torch.zeros(batch, 3, size, size, device=self.device)
+
+    def _on_device(self, run: Callable[[Any], Any]) -> Work:
+        """Host array in, host array out; copies count, as they do for every other backend."""
+        import torch
+
+        def work(images: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return run(torch.from_numpy(images).to(self.device)).cpu().numpy()
+
+        return work
+
+    def _runtime(self, key: Key) -> Work:
+        from wagi_rt import backends
+        from wagi_rt import manifest as manifests
+        from wagi_rt.session import Session
+
+        name, _, separate = key.backend.partition("-")
+        wanted = key.precision if key.precision == "bf16" else None
+        bundle = self.bundle(key.precision)
+        backends.check(name, None if name == "trt" else self.device, wanted)
+        if separate:
+            session = Session(bundle, name, self.device, self.threads, wanted, naive=True)
+            session.backend = self.timed[key] = Timed(session.backend)
+            return lambda images: session.run(images).image
+        # Not through a Session, which refuses bf16 where its parity is low: the report states the parity.
+        manifest = manifests.read(bundle)
+        if manifests.PIPELINE not in manifest.graphs:
+            raise Skip("the bundle has no pipeline graph")
+        options = {"pieces": False, "precision": wanted}
+        device = "cuda" if name == "trt" else self.device
+        _, backend, _ = backends.open_backend(name, manifest, device, self.threads, **options)
+        if hasattr(backend, "run_pipeline"):
+            return lambda images: backend.run_pipeline(images)["result"]
+        return lambda images: backend.run(manifests.PIPELINE, {"image": images})["result"]
+
+
+def _replay(module: Any, example: Any) -> Callable[[Any], Any]:
+    """The module captured once as a CUDA graph: fixed buffers, one launch."""
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.inference_mode(), torch.cuda.stream(stream):
+        for _ in range(3):
+            module(example)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        result = module(example)[2]
+
+    def run(image: Any) -> Any:
+        example.copy_(image)
+        graph.replay()
+        return result
+
+    return run

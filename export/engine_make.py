@@ -1,0 +1,99 @@
+"""Plan by plan: build, check, store. The flow of to_engine.py without its options."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from export.engine_build import Options, build
+from export.engine_check import Arrays, check, limit_db
+from export.glue import write_glue
+from wagi_rt import trt_engines
+from wagi_rt.errors import UserError
+from wagi_rt.manifest import Manifest
+from wagi_rt.trt import tensors
+from wagi_rt.trt_engines import Record, Target
+from wagi_rt.trt_program import Engines, Program, logger
+
+IMAGES = 3  # that an engine is checked with, or more if its smallest batch is larger
+HEADER = f"{'engine':<10} {'MB':>8} {'plugin layers':>13} {'PSNR dB':>8} {'limit':>6}"
+
+
+def stored(target: Target, name: str, options: Options) -> bool:
+    """Whether the cache holds a whole engine with this profile."""
+    try:
+        record = trt_engines.read_plan(target, name)[1]
+    except UserError:
+        return False
+    return record.batch == _batch(options) and record.version_compatible == options.version_compatible
+
+
+def _batch(options: Options) -> dict[str, int]:
+    return {"min": options.min_batch, "opt": options.opt_batch, "max": options.max_batch}
+
+
+class Maker:
+    """Builds the engines of one bundle for one GPU."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        target: Target,
+        options: Options,
+        builder: Any,
+        engines: Engines,
+        say: Callable[[str], None],
+    ) -> None:
+        """builder: the full tensorrt; engines: the runtime that will run the plans."""
+        self.manifest, self.target, self.options = manifest, target, options
+        self.builder, self.engines, self.say = builder, engines, say
+        self.log = logger(builder)
+
+    def make(self, name: str, reference: tuple[Arrays, Arrays], scratch: Path) -> str:
+        """Build the engine `name`, compare it with ONNX Runtime's `reference`, store it; returns a table row.
+
+        Raises UserError, with nothing stored, when it cannot be built or computes something else.
+        """
+        inputs, outputs = shapes = tensors(self.manifest, name)
+        graph = self.manifest.graphs.get(name)
+        path = self.manifest.folder / graph.file if graph else write_glue(self.manifest, name, scratch)
+        timings = trt_engines.cache() / f"{self.target.key}.timing"
+        self.log.clear()
+        built = build(self.builder, self.log, path, inputs, self.options, timings, self.say)
+        engine = self.engines.deserialise(f"engine '{name}'", built.plan, shapes)
+        program = Program(self.engines.device, [(engine, {})], inputs, list(outputs))
+        try:
+            limit = limit_db(self.manifest, name)
+            measured = check(name, program.run, reference, self._batches(), limit)
+        finally:
+            program.close()
+        trt_engines.write_plan(
+            self.target, self._record(name, built.plan, built.plugin_layers, measured), built.plan
+        )
+        megabytes = len(built.plan) / 1e6
+        worst = min(measured.values())
+        return f"{name:<10} {megabytes:>8.1f} {built.plugin_layers:>13} {worst:>8.1f} {limit:>6.1f}"
+
+    def _batches(self) -> list[int]:
+        """The batch sizes to check: the smallest, and one in which images could be mixed up."""
+        least, most = self.options.min_batch, self.options.max_batch
+        return sorted({least, max(least, min(IMAGES, most))})
+
+    def _record(self, name: str, plan: bytes, plugin_layers: int, psnr_db: dict[str, float]) -> Record:
+        target = self.target
+        return Record(
+            schema=trt_engines.SCHEMA,
+            engine=name,
+            key=target.key,
+            model=target.model,
+            gpu=target.gpu,
+            tensorrt=target.tensorrt,
+            precision=target.precision,
+            versions={"tensorrt": self.builder.__version__, "driver_cuda": self.engines.device.driver},
+            batch=_batch(self.options),
+            version_compatible=self.options.version_compatible,
+            plugin_layers=plugin_layers,
+            bytes=len(plan),
+            sha256=hashlib.sha256(plan).hexdigest(),
+            psnr_db={key: round(value, 2) for key, value in psnr_db.items()},
+        )

@@ -1,0 +1,107 @@
+"""Files that save time and can always be made again: $WAGI_CACHE, else ~/.cache/wagi.
+
+A cache that cannot be written is no error; point WAGI_CACHE at /dev/null to have none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wagi_rt.manifest import Manifest
+
+# Above this size of all files a model is "large": memory counts, and the start is reading weights.
+SMALL = 64_000_000
+KIND_LIMIT = 4_000_000_000  # all entries of one kind together; those used longest ago go first
+_DAY = 86_400
+
+
+def root() -> Path:
+    """The folder of all caches; it may not exist."""
+    chosen = os.environ.get("WAGI_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "wagi"
+
+
+def key(*parts: object) -> str:
+    """A folder name that differs whenever a part does."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
+
+
+def content(manifest: Manifest) -> list[str]:
+    """Hashes of all graphs and weights: what the model computes, not how it is described."""
+    return sorted([*(graph.sha256 for graph in manifest.graphs.values()), *manifest.files.values()])
+
+
+def size(manifest: Manifest) -> int:
+    """Bytes of all graphs and weights."""
+    names = {graph.file for graph in manifest.graphs.values()} | set(manifest.files)
+    return sum((manifest.folder / name).stat().st_size for name in names)
+
+
+def has_room(wanted: int) -> bool:
+    """Whether `wanted` bytes may go into the cache: no more than half of what the disk has left."""
+    import shutil  # a cold start needs it only once, when the cache is filled
+
+    place = root()
+    while not place.exists():
+        place = place.parent
+    return wanted <= min(KIND_LIMIT, shutil.disk_usage(place).free) // 2
+
+
+def file_sha256(path: Path) -> str:
+    """The file's SHA-256 in hex, read in pieces (external weights may be gigabytes)."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def matches(path: Path, sha256: str, thorough: bool) -> bool:
+    """Whether the file has this hash. A large file that matched is not read again until it changes.
+
+    Reading a gigabyte of weights takes longer than half an inversion. What stands for the file's contents is
+    its place, size, time of change and inode; `thorough` reads it whatever is remembered. OSError as open.
+    """
+    status = path.stat()
+    seen = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino, sha256)
+    stamp = root() / "verified" / key(*seen) if status.st_size > SMALL else None
+    if stamp is not None and not thorough and stamp.is_file():
+        return True
+    good = file_sha256(path) == sha256
+    if good and stamp is not None:
+        with suppress(OSError):
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
+    return good
+
+
+def processor() -> str:
+    """What code an engine may generate for: optimised graphs and kernels do not fit another CPU."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return hashlib.sha256(line.encode()).hexdigest()[:12]
+    return platform.processor() or platform.machine()
+
+
+def prune(kind: Path) -> None:
+    """Delete the entries that were used longest ago until the rest fits, and what crashes left."""
+    import shutil
+
+    with suppress(OSError):
+        entries = sorted(kind.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        total = 0
+        for entry in entries:
+            left = entry.name.endswith(".tmp") and entry.stat().st_mtime < time.time() - _DAY
+            files = entry.rglob("*") if entry.is_dir() else [entry]
+            total += sum(path.stat().st_size for path in files if path.is_file())
+            if left or total > KIND_LIMIT:
+                shutil.rmtree(entry, ignore_errors=True)

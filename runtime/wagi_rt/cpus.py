@@ -1,0 +1,51 @@
+"""What this process may use of the machine: CPU threads within its limits, memory given back when free."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_M_MMAP_THRESHOLD, _MEGABYTE = -3, 1 << 20  # of glibc's mallopt
+
+
+def limit(cgroup: Path = _CGROUP) -> int | None:
+    """The number of CPUs this process is held to by affinity or by its control group; None if by neither.
+
+    Engines start one thread per core of the machine. Under a quota these threads are paused together for
+    most of each period, which is far slower than fewer threads.
+    """
+    everything = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else everything
+    quota = _quota(cgroup)
+    least = min(allowed, quota) if quota else allowed
+    return least if least < everything else None
+
+
+def _quota(cgroup: Path) -> int | None:
+    """CPUs of the control group, rounded up: "200000 100000" in cpu.max, or version 1's two files."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            folder = cgroup / "cpu"
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):  # "max" or -1: no limit
+        return None
+    return max(1, math.ceil(int(quota) / int(period)))
+
+
+def return_large_blocks() -> None:
+    """Have the C library give every freed block of a megabyte or more back to the system.
+
+    glibc raises that limit to 32 MB by itself, and then keeps a second copy of a large model's weights after
+    an engine has re-ordered them. Nothing happens on systems that are not glibc.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MEGABYTE)

@@ -1,0 +1,69 @@
+"""ONNX Runtime sessions optimised ahead of time: a cold start then reads the optimised graph.
+
+Loading is mostly graph optimisation and re-ordering of weights (benchmarks/README.md), and their result
+depends only on the files, the version and the CPU. So the first session of each graph saves it in
+cache/onnx/KEY/, and later ones map its weights into memory as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wagi_rt import cache
+from wagi_rt.manifest import Manifest
+
+GRAPH, WEIGHTS = "graph.onnx", "weights.bin"
+_FORMAT = 1
+# (graph file, optimised already, save the optimised graph here) -> session; raises what ONNX Runtime raises.
+Create = Callable[[Path, bool, Path | None], Any]
+
+
+def open_session(manifest: Manifest, graph: str, version: str, create: Create) -> Any:
+    """A session of one graph on the CPU, from the cache where possible; fills the cache where not.
+
+    A cached file that does not load is thrown away, and a cache that cannot be written is done without.
+    """
+    source = manifest.folder / manifest.graphs[graph].file
+    parts = (_FORMAT, version, cache.processor(), manifest.graphs[graph].sha256, cache.content(manifest))
+    place = cache.root() / "onnx" / cache.key(*parts)
+    if (place / GRAPH).is_file():
+        try:
+            session = create(place / GRAPH, True, None)
+            with suppress(OSError):
+                os.utime(place)
+            return session
+        except Exception:  # whatever ONNX Runtime raises for a damaged file
+            _remove(place)
+    widened = 2 if manifest.precision == "fp16-weights" else 1  # saved as the FP32 that is computed with
+    if not cache.has_room(widened * cache.size(manifest)):
+        return create(source, False, None)
+    return _build(source, place, create)
+
+
+def _build(source: Path, place: Path, create: Create) -> Any:
+    beside = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return create(source, False, None)
+    try:
+        session = create(source, False, beside / GRAPH)
+    except Exception:  # the disk is full, or the graph is broken, which this raises again
+        _remove(beside)
+        return create(source, False, None)
+    try:
+        os.replace(beside, place)
+        cache.prune(place.parent)
+    except OSError:  # another process was faster
+        _remove(beside)
+    return session
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # see wagi_rt.cache.has_room
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,183 @@
+"""The OpenVINO backend, for CPUs: FP32, or bf16 with the sensitive layers in FP32.
+
+Same contract as wagi_rt.ort. Each graph is compiled for the batch size that comes (a fixed shape runs about
+a fifth faster than a dynamic one).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from wagi_rt import cache, cpus
+from wagi_rt.backends import parse_device
+from wagi_rt.errors import UserError
+from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
+from wagi_rt.ov_graph import add_wavelets, keep_fp32
+
+OPTION = "--backend openvino"
+_HINTS = {"fp32": "f32", "bf16": "bf16"}  # always said: OpenVINO would take bf16 by itself where it can
+LIMIT_PSNR_DB = {"bf16": 45.0}  # on the bundle's probes (performance.md, goals)
+_MOST_SIZES = 2  # batch sizes of a graph that stay compiled: a folder's, and that of its last batch
+
+
+def import_openvino() -> ModuleType:
+    """openvino, or one line that says how to install it."""
+    try:
+        import openvino
+        import openvino.frontend.onnx
+    except ImportError as error:
+        if getattr(error, "name", None) == "openvino":
+            reason = "OpenVINO is not installed; run: pip install 'wagi[openvino]'"
+        else:
+            cause = " ".join(str(error).split())
+            reason = f"OpenVINO does not load ({cause}); run: pip install 'wagi[openvino]'"
+        raise UserError(f"{OPTION}: {reason}", status=2) from None
+    return openvino
+
+
+def available() -> tuple[bool, str]:
+    """Whether OpenVINO is here: (True, what it is and computes in) or (False, why not)."""
+    try:
+        openvino = import_openvino()
+    except UserError as error:
+        return False, str(error).removeprefix(f"{OPTION}: ")
+    return True, f"OpenVINO {_version(openvino)} on cpu, {' and '.join(precisions(openvino.Core()))}"
+
+
+def precisions(core: Any) -> list[str]:
+    """The precisions that this CPU has, as OpenVINO reports them."""
+    return ["fp32", "bf16"] if "BF16" in _capabilities(core) else ["fp32"]
+
+
+def _capabilities(core: Any) -> list[str]:
+    return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _version(openvino: ModuleType) -> str:
+    return str(openvino.__version__).partition("-")[0]
+
+
+class OvBackend:
+    """The bundle's graphs on the CPU; each is read at once or at its first run, and compiled when it runs."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        device: str = "cpu",
+        threads: int | None = None,
+        pieces: bool = False,
+        precision: str = "fp32",
+    ) -> None:
+        """Reads what the bundle runs by default, or with `pieces` the separate graphs. See OrtBackend."""
+        parse_device(device)
+        if device != "cpu":
+            raise UserError(f"{OPTION}: runs on the CPU only; use --device cpu, not {device}", status=2)
+        self.manifest, self.device = manifest, device
+        self.precision = manifest.precision if precision == "fp32" else precision
+        self.limit_psnr_db = LIMIT_PSNR_DB.get(precision)
+        self._openvino = import_openvino()
+        self._core = self._openvino.Core()
+        if precision not in precisions(self._core):
+            found = ", ".join(_capabilities(self._core))
+            raise UserError(
+                f"--precision {precision}: this CPU does not compute in it (OpenVINO reports {found}); "
+                "use --precision fp32"
+            )
+        add_wavelets(self._core)
+        self._reduced = precision != "fp32"
+        self._config = self._make_config(precision, threads or cpus.limit())
+        self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
+        fused = manifest.default == PIPELINE and not pieces
+        self._models = {name: self._read(name) for name in ([PIPELINE] if fused else GRAPHS)}
+
+    @property
+    def version(self) -> str:
+        return _version(self._openvino)
+
+    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one graph of the bundle; tensors are bound by name, float32."""
+        if graph not in self._models:
+            self._models[graph] = self._read(graph)
+        names = self.manifest.graphs[graph].outputs
+        try:
+            model = self._compile(graph, len(next(iter(inputs.values()))))
+            found = model({name: np.ascontiguousarray(value) for name, value in inputs.items()})
+            return {name: np.array(found[name]) for name in names}  # the request's memory is used again
+        except MemoryError:
+            raise UserError("not enough memory for this batch; use a smaller --batch") from None
+        except Exception as error:  # OpenVINO raises RuntimeError for everything
+            raise UserError(
+                f"graph '{graph}' failed on {self.device} ({_reason(error)}); try a smaller --batch"
+            ) from None
+
+    def close(self) -> None:
+        self._compiled.clear()
+        self._models.clear()
+
+    def __enter__(self) -> OvBackend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_config(self, precision: str, threads: int | None) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        if cache.size(self.manifest) <= cache.SMALL:
+            folder = cache.root() / "openvino" / cache.key(self.version, cache.processor())
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                cache.prune(folder)
+                config["CACHE_DIR"] = str(folder)
+            except OSError:
+                pass  # no place for a cache: compile every time
+        return config
+
+    def _read(self, name: str) -> Any:
+        path = self.manifest.folder / self.manifest.graphs[name].file
+        try:
+            model = self._core.read_model(str(path))
+        except Exception as error:
+            raise UserError(f"{path}: OpenVINO cannot load it ({_reason(error)}); {REMEDY}") from None
+        self._check_names(name, path, model)
+        if self._reduced:
+            keep_fp32(self._core, model)
+        return model
+
+    def _check_names(self, name: str, path: Path, model: Any) -> None:
+        graph = self.manifest.graphs[name]
+        for ports, declared in ((model.inputs, graph.inputs), (model.outputs, graph.outputs)):
+            found = {
+                port.get_any_name(): tuple(side.get_max_length() for side in list(port.partial_shape)[1:])
+                for port in ports
+            }
+            if found != declared or any(port.element_type.get_type_name() != "f32" for port in ports):
+                raise UserError(f"{path}: its inputs or outputs are not those of the manifest; {REMEDY}")
+
+    def _compile(self, graph: str, batch: int) -> Any:
+        sizes = self._compiled.setdefault(graph, {})
+        if batch not in sizes:
+            if len(sizes) == _MOST_SIZES:
+                del sizes[next(iter(sizes))]
+            model = self._models[graph].clone()
+            shapes = self.manifest.graphs[graph].inputs
+            model.reshape({name: [batch, *shape] for name, shape in shapes.items()})
+            sizes[batch] = self._core.compile_model(model, "CPU", self._config)
+        return sizes[batch]
+
+
+def _reason(error: BaseException) -> str:
+    """The last line that says something: OpenVINO begins with places in its sources."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (said or [type(error).__name__])[0][:200]

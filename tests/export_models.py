@@ -1,0 +1,32 @@
+"""Random models with nothing left at its neutral start, for the export's tests."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from wagi.checkpoint import PARTS, build_part
+from wagi.config import settings
+from wagi.model import WaGI
+
+CONFIG, _ = settings("smoke", "inversion")
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@torch.no_grad()
+def randomised(module: Module) -> Module:
+    """Heads, deltas, statistics, noise and mean latent away from zero and one."""
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        elif name.endswith(("running_mean", "latent_avg", "noise.weight")):
+            value.normal_(std=0.3)
+        elif value.is_floating_point() and not value.any():
+            value.normal_(std=0.1)
+    return module
+
+
+def small_model() -> WaGI:
+    """The smoke preset at 32 px."""
+    torch.manual_seed(5)
+    return randomised(WaGI(*(build_part(CONFIG, part) for part in PARTS)).eval())

@@ -1,0 +1,85 @@
+"""`export/trt_check.py` judges builds by their plugin layers and says what is missing (a fake TensorRT)."""
+
+from pathlib import Path
+
+import pytest
+from tiny_bundle import error_line, write_tiny_bundle
+
+from export import trt_check
+from export.trt_check import LIBRARIES, Tools, check, main
+from wagi_rt import manifest
+
+# Answers as wagi_trt_check does: arguments are two libraries, graph, batch and perhaps the plugin library.
+DRIVER = """#!/bin/sh
+test -e "$LD_LIBRARY_PATH/$1" || {{ echo "error: cannot load: $1" >&2; exit 1; }}
+test $# -eq 5 && plugins={loaded} || plugins={without}
+{more}
+echo "layers 9 plugins $plugins bytes 1000000"
+"""
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """Make a fake driver; its arguments say what it answers."""
+
+    def make(loaded: int, without: int = 0, more: str = "") -> Tools:
+        driver = tmp_path / "driver"
+        driver.write_text(DRIVER.format(loaded=loaded, without=without, more=more))
+        driver.chmod(0o755)
+        (tmp_path / LIBRARIES[0]).touch()
+        return Tools(driver, tmp_path / "libwagi_trt.so", tmp_path)
+
+    return make
+
+
+def graph(name: str, tools: Tools) -> trt_check.Row:
+    """The row of one graph of the embedded bundle."""
+    return check(name, manifest.embedded() / f"{name}.onnx", tools, 4)
+
+
+def test_one_plugin_layer_per_haar_node(tools):
+    nodes = graph("decode", tools(0)).haar
+    assert nodes > 0
+    assert graph("decode", tools(nodes)).error == ""
+    assert graph("decode", tools(nodes - 1)).error == (
+        f"with the plugin library: {nodes - 1} plugin layers, not {nodes}"
+    )
+    assert "without the plugin library: 1 plugin layers, not 0" == graph("decode", tools(nodes, 1)).error
+
+
+def test_a_refused_graph_and_a_crash_are_results(tools):
+    refused = "echo 'warning: x' >&2; echo 'error: node 3 Add (Add): types differ' >&2; exit 1"
+    assert "status 1, error: node 3 Add (Add): types differ" in graph("align", tools(0, 0, refused)).error
+    assert "status -6, no message" in graph("align", tools(0, 0, "kill -ABRT $$")).error
+
+
+@pytest.mark.parametrize("plugins, status", [(0, 0), (1, 1)])
+def test_the_table_and_the_exit_status(tools, tmp_path, monkeypatch, capsys, plugins, status):
+    monkeypatch.setattr(trt_check, "prepare", lambda args, scratch: tools(plugins))
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    assert main([str(bundle)]) == status
+    lines = capsys.readouterr().out.splitlines()
+    rows = [text for text in lines if text.startswith("tiny/")]
+    assert len(rows) == len(manifest.read(bundle).graphs)
+    assert all(("pass" if status == 0 else "FAIL with the plugin library") in text for text in rows)
+    assert lines[-1].startswith("every graph" if status == 0 else f"{len(rows)} graphs failed")
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch, capsys):
+    """Status 2 and one line: no TensorRT-RTX, no headers, no CMake, a batch that cannot be."""
+    assert main(["--rtx", str(tmp_path / "none")]) == 2
+    assert "libtensorrt_rtx.so" in (line := error_line(capsys.readouterr().err)) and "trt-check" in line
+    for name in LIBRARIES:
+        (tmp_path / f"{name}.1.7.1").touch()
+    rtx = ["--rtx", str(tmp_path)]
+    skipped = "-- wagi: no NvInfer.h found (set X): the TensorRT plugins are skipped\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(trt_check, "_cmake", lambda *words: skipped)
+        assert main(rtx) == 2
+        assert "no NvInfer.h found" in (line := error_line(capsys.readouterr().err)) and "--headers" in line
+    assert main([*rtx, "--max-batch", "0"]) == 2
+    assert "--max-batch 0" in error_line(capsys.readouterr().err)
+    monkeypatch.setattr(trt_check.sys, "executable", str(Path(tmp_path / "bin" / "python")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(rtx) == 2
+    assert "cmake is not installed" in error_line(capsys.readouterr().err)

@@ -1,0 +1,50 @@
+"""A cache of fake engines (fake_gpu.py) for tests of the TensorRT backend."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from fake_gpu import GPU, VERSION, make_plan
+from onnx import load
+
+from export.glue import write_glue
+from wagi_rt import manifest as manifests
+from wagi_rt import trt_engines
+from wagi_rt.errors import UserError
+from wagi_rt.trt import RESIDUAL, SHRINK, TrtBackend
+
+SIZE, RESOLUTION, MOST = 64, 32, 3
+
+
+def record(target, name, plan, **changes):
+    known = {
+        "schema": 1, "engine": name, "key": target.key, "model": target.model, "gpu": target.gpu,
+        "tensorrt": target.tensorrt, "precision": target.precision, "versions": {"tensorrt": VERSION},
+        "batch": {"min": 1, "opt": 1, "max": MOST}, "version_compatible": True, "plugin_layers": 0,
+        "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest(), "psnr_db": {},
+    }  # fmt: skip
+    return trt_engines.Record(**(known | changes))
+
+
+def build(bundle, folder, gpu=GPU, version=VERSION, names=None, **changes):
+    """Fake plans of every engine in the cache; returns the cache folder. `changes` are the records'."""
+    manifest = manifests.read(bundle)
+    target = trt_engines.target(manifest, gpu, version)
+    for name in names or [*manifest.graphs, SHRINK, RESIDUAL]:
+        graph = manifest.graphs.get(name)
+        path = manifest.folder / graph.file if graph else write_glue(manifest, name, folder)
+        plan = make_plan(load(path), (1, 1, MOST))
+        trt_engines.write_plan(target, record(target, name, plan, **changes), plan)
+    return target.folder
+
+
+def pictures(count, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 3, SIZE, SIZE)).astype(np.float32)
+
+
+def failure(bundle, **options) -> UserError:
+    """The one line with which opening the backend ends."""
+    with pytest.raises(UserError) as caught:
+        TrtBackend(manifests.read(bundle), **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return caught.value
