@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from public_files import (
@@ -81,6 +82,22 @@ def test_release_metadata(tmp_path):
     assert words["kind"] == "swagan" and words["size"] == "32" and words["n_latent"] == "6"
     assert words["licence"] == "CC BY 4.0" and words["source"] == "g.pt" and len(words["source_sha256"]) == 64
     assert json.loads(words["config"])["style_dim"] == 8
+
+
+def test_half_precision_keeps_what_it_can(tmp_path, capsys):
+    """Rounded to numpy's half; a tensor beyond its range stays as it is; the model still loads."""
+    model = generator()
+    with torch.no_grad():
+        model.conv1.activate.bias.fill_(1e6)
+    source = write_rosinality(tmp_path / "g.pt", model, average=True)
+    assert run(source, "-o", tmp_path / "half.safetensors", "--half") == 0
+    assert run(source, "-o", tmp_path / "half.pt", "--half") == 2
+    assert "--half writes *.safetensors only" in capsys.readouterr().err
+    loaded = load(tmp_path / "half.safetensors").state_dict()
+    for name, value in model.state_dict().items():
+        wide = name == "conv1.activate.bias"
+        expected = value.numpy() if wide else value.numpy().astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(loaded[name].numpy(), expected, err_msg=name)
 
 
 def test_there_and_back_again(tmp_path):
