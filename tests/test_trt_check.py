@@ -83,3 +83,22 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(rtx) == 2
     assert "cmake is not installed" in error_line(capsys.readouterr().err)
+
+
+def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
+    """The embedded graphs as they are shipped, the same network in FP16, the paper's in both precisions."""
+    made = []
+
+    def export(config, precision, folder):
+        made.append((config.size, precision))
+        return [folder / "pipeline.onnx"]
+
+    monkeypatch.setattr(trt_check, "random_graphs", export)
+    labels = [label for label, _ in trt_check.default_graphs(tmp_path)]
+    embedded = manifest.read()
+    assert labels[: len(embedded.graphs)] == [f"demo/{name}" for name in embedded.graphs]
+    assert labels[len(embedded.graphs) :] == [
+        f"{name}/pipeline" for name in ("embedded-fp16", "swagan-1024-fp32", "swagan-1024-fp16")
+    ]
+    assert made == [(embedded.size, "fp16"), (1024, "fp32"), (1024, "fp16")]
+    assert list(tmp_path.iterdir()) == []

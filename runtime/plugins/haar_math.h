@@ -48,7 +48,8 @@ struct HaarLayout {
 // Row-major [N, C, H, W], TensorRT's kLINEAR.
 WAGI_HOST_DEVICE inline HaarLayout linear_layout(HaarShape s) {
     const std::ptrdiff_t quarter = static_cast<std::ptrdiff_t>(s.h / 2) * (s.w / 2);
-    return {4 * s.c * quarter, 4 * quarter, s.w, 1, 4 * s.c * quarter, s.c * quarter, quarter, s.w / 2, 1};
+    const std::ptrdiff_t picture = 4 * s.c * quarter;
+    return {picture, 4 * quarter, s.w, 1, picture, s.c * quarter, quarter, s.w / 2, 1};
 }
 
 constexpr int kPad = 8;
@@ -82,13 +83,18 @@ WAGI_HOST_DEVICE inline std::ptrdiff_t bands_offset(const HaarLayout& s, HaarInd
     return x.n * s.bands_batch + x.c * s.band_channel + x.i * s.band_row + x.j * s.band_column;
 }
 
+// Of pixel k of a block (a, b, c, d) from its first.
+WAGI_HOST_DEVICE inline std::ptrdiff_t pixel_offset(const HaarLayout& s, int k) {
+    return k / 2 * s.image_row + k % 2 * s.image_column;
+}
+
 // One block, any layout. kForward: image -> bands; else bands -> image.
 template <bool kForward, typename T>
 WAGI_HOST_DEVICE inline void haar_block(const T* in, T* out, const HaarLayout& s, HaarIndex x) {
     const std::ptrdiff_t image = image_offset(s, x), bands = bands_offset(s, x);
     std::ptrdiff_t pixel[4], band[4];
     for (int k = 0; k < 4; ++k) {
-        pixel[k] = image + k / 2 * s.image_row + k % 2 * s.image_column;
+        pixel[k] = image + pixel_offset(s, k);
         band[k] = bands + k * s.band;
     }
     Quad q;
@@ -100,12 +106,10 @@ WAGI_HOST_DEVICE inline void haar_block(const T* in, T* out, const HaarLayout& s
 // The padding channels of one block's result are zero, so that a reader of whole vectors sees no NaN.
 template <bool kForward, typename T>
 WAGI_HOST_DEVICE inline void haar_zero_padding(T* out, int channels, const HaarLayout& s, HaarIndex x) {
-    for (int c = kForward ? 4 * channels : channels; c < padded(kForward ? 4 * channels : channels); ++c) {
-        if (kForward) out[bands_offset(s, x) + c] = static_cast<T>(0.f);
-        else
-            for (int k = 0; k < 4; ++k)
-                out[image_offset(s, x) + k / 2 * s.image_row + k % 2 * s.image_column + c] = static_cast<T>(0.f);
-    }
+    const int used = kForward ? 4 * channels : channels;
+    for (int c = used; c < padded(used); ++c)
+        for (int k = 0; k < (kForward ? 1 : 4); ++k)
+            out[(kForward ? bands_offset(s, x) : image_offset(s, x) + pixel_offset(s, k)) + c] = static_cast<T>(0.f);
 }
 
 // Values that are loaded and stored as vectors of 16 bytes.
@@ -120,7 +124,7 @@ WAGI_HOST_DEVICE inline P load(const T* from) { return *reinterpret_cast<const P
 template <typename P, typename T>
 WAGI_HOST_DEVICE inline void store(T* to, const P& pack) {
 #if defined(__CUDA_ARCH__)
-    // nvcc splits some plain assignments of a Pack into scalar stores; the intrinsic is always one instruction.
+    // nvcc splits some assignments of a Pack into scalar stores; the intrinsic is always one instruction.
     for (std::size_t k = 0; k < sizeof(P) / sizeof(uint4); ++k)
         __stwb(reinterpret_cast<uint4*>(to) + k, reinterpret_cast<const uint4*>(&pack)[k]);
 #else
@@ -151,7 +155,8 @@ WAGI_HOST_DEVICE inline void haar_columns(const T* in, T* out, const HaarLayout&
         for (int k = 0; k < 4; ++k)
             q.v[k] = static_cast<float>(kForward ? row[k / 2].v[2 * j + k % 2] : band[k].v[j]);
         q = haar_butterfly(q);
-        for (int k = 0; k < 4; ++k) (kForward ? band[k].v[j] : row[k / 2].v[2 * j + k % 2]) = static_cast<T>(q.v[k]);
+        for (int k = 0; k < 4; ++k)
+            (kForward ? band[k].v[j] : row[k / 2].v[2 * j + k % 2]) = static_cast<T>(q.v[k]);
     }
     if constexpr (kForward)
         for (int k = 0; k < 4; ++k) store(out + bands + k * s.band, band[k]);
@@ -171,7 +176,7 @@ WAGI_HOST_DEVICE inline void haar_rgb(const T* in, T* out, const HaarLayout& s, 
     Bands band = {};
     if constexpr (kForward)
         for (int k = 0; k < 4; ++k)
-            pixel[k] = load<Pixel>(in + image + k / 2 * s.image_row + k % 2 * s.image_column);
+            pixel[k] = load<Pixel>(in + image + pixel_offset(s, k));
     else
         band = load<Bands>(in + bands);
     for (int c = 0; c < kColours; ++c) {
@@ -179,13 +184,14 @@ WAGI_HOST_DEVICE inline void haar_rgb(const T* in, T* out, const HaarLayout& s, 
         for (int k = 0; k < 4; ++k)
             q.v[k] = static_cast<float>(kForward ? pixel[k].v[c] : band.v[k * kColours + c]);
         q = haar_butterfly(q);
-        for (int k = 0; k < 4; ++k) (kForward ? band.v[k * kColours + c] : pixel[k].v[c]) = static_cast<T>(q.v[k]);
+        for (int k = 0; k < 4; ++k)
+            (kForward ? band.v[k * kColours + c] : pixel[k].v[c]) = static_cast<T>(q.v[k]);
     }
     if constexpr (kForward)
         store(out + bands, band);
     else
         for (int k = 0; k < 4; ++k)
-            store(out + image + k / 2 * s.image_row + k % 2 * s.image_column, pixel[k]);
+            store(out + image + pixel_offset(s, k), pixel[k]);
 }
 
 }  // namespace wagi

@@ -1,8 +1,8 @@
 // TensorRT plugins HaarDWT and HaarIDWT, version "1", namespace "wagi" (haar.md is the contract).
 //
-// Only getCreators and setLoggerFinder leave this library: IPluginRegistry::loadLibrary calls them, and nothing
-// here needs libnvinfer. REGISTER_TENSORRT_PLUGIN is not used: it registers under "", where a look-up by our
-// namespace finds nothing.
+// Only getCreators and setLoggerFinder leave this library: IPluginRegistry::loadLibrary calls them, and
+// nothing here needs libnvinfer. REGISTER_TENSORRT_PLUGIN is not used: it registers under "", where a look-up
+// by our namespace finds nothing.
 #include "haar_kernels.h"
 
 #include <NvInfer.h>
@@ -21,13 +21,17 @@ ILoggerFinder* logger_finder = nullptr;
 // Reports why TensorRT is about to give up; the result is the status that makes it do so.
 int32_t refuse(const char* plugin, const char* what) noexcept try {
     ILogger* const logger = logger_finder ? logger_finder->findLogger() : nullptr;
-    if (logger) logger->log(ILogger::Severity::kERROR, (std::string("wagi::") + plugin + ": " + what).c_str());
+    const std::string line = std::string("wagi::") + plugin + ": " + what;
+    if (logger) logger->log(ILogger::Severity::kERROR, line.c_str());
     return -1;
 } catch (...) {
     return -1;
 }
 
-class Haar final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime {
+class Haar final : public IPluginV3,
+                   public IPluginV3OneCore,
+                   public IPluginV3OneBuild,
+                   public IPluginV3OneRuntime {
 public:
     explicit Haar(bool forward) noexcept : forward_(forward) {}
 
@@ -49,7 +53,8 @@ public:
 
     int32_t getNbOutputs() const noexcept override { return 1; }
 
-    int32_t getOutputDataTypes(DataType* out, int32_t, const DataType* in, int32_t inputs) const noexcept override {
+    int32_t getOutputDataTypes(DataType* out, int32_t, const DataType* in,
+                               int32_t inputs) const noexcept override {
         if (inputs != 1 || (in[0] != DataType::kFLOAT && in[0] != DataType::kHALF))
             return refuse(getPluginName(), "needs one input of type float or half");
         out[0] = in[0];
@@ -57,8 +62,8 @@ public:
     }
 
     // [N, C, H, W] -> [N, 4C, H/2, W/2] or back; sides that are known now are checked now.
-    int32_t getOutputShapes(const DimsExprs* in, int32_t inputs, const DimsExprs*, int32_t, DimsExprs* out, int32_t,
-                            IExprBuilder& expressions) noexcept override {
+    int32_t getOutputShapes(const DimsExprs* in, int32_t inputs, const DimsExprs*, int32_t, DimsExprs* out,
+                            int32_t, IExprBuilder& expressions) noexcept override {
         if (inputs != 1 || in[0].nbDims != 4) return refuse(getPluginName(), "needs one input [N, C, H, W]");
         for (int d = 1; d < 4; ++d)
             if (in[0].d[d]->isConstant() && in[0].d[d]->getConstantValue() % divisor(d)) return odd();
@@ -75,7 +80,8 @@ public:
     }
 
     // FP32 row-major, FP16 row-major or HWC8; the output as the input.
-    bool supportsFormatCombination(int32_t pos, const DynamicPluginTensorDesc* all, int32_t, int32_t) noexcept override {
+    bool supportsFormatCombination(int32_t pos, const DynamicPluginTensorDesc* all, int32_t,
+                                   int32_t) noexcept override {
         const PluginTensorDesc &first = all[0].desc, &asked = all[pos].desc;
         if (pos > 0) return asked.type == first.type && asked.format == first.format;
         if (asked.type == DataType::kFLOAT) return asked.format == TensorFormat::kLINEAR;
@@ -88,7 +94,8 @@ public:
         return 0;
     }
 
-    int32_t onShapeChange(const PluginTensorDesc* in, int32_t, const PluginTensorDesc*, int32_t) noexcept override {
+    int32_t onShapeChange(const PluginTensorDesc* in, int32_t, const PluginTensorDesc*,
+                          int32_t) noexcept override {
         for (int d = 0; d < 4; ++d) {
             if (in[0].dims.d[d] % divisor(d)) return odd();
             if (in[0].dims.d[d] > INT_MAX / 4) return refuse(getPluginName(), "a side is too large");
@@ -115,7 +122,8 @@ private:
         return d == 1 ? 4 : 1;
     }
     int32_t odd() const noexcept {
-        return refuse(getPluginName(), forward_ ? "height and width must be even" : "channels must be a multiple of 4");
+        const char* const rule = forward_ ? "height and width must be even" : "channels must be a multiple of 4";
+        return refuse(getPluginName(), rule);
     }
 
     bool forward_;

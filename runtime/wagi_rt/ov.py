@@ -88,6 +88,8 @@ class OvBackend:
                 "use --precision fp32"
             )
         add_wavelets(self._core)
+        if cache.size(manifest) > cache.SMALL:
+            cpus.return_large_blocks()
         self._reduced = precision != "fp32"
         self._config = self._make_config(precision, threads or cpus.limit())
         self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
@@ -100,13 +102,13 @@ class OvBackend:
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one graph of the bundle; tensors are bound by name, float32."""
-        if graph not in self._models:
-            self._models[graph] = self._read(graph)
         names = self.manifest.graphs[graph].outputs
         try:
             model = self._compile(graph, len(next(iter(inputs.values()))))
             found = model({name: np.ascontiguousarray(value) for name, value in inputs.items()})
             return {name: np.array(found[name]) for name in names}  # the request's memory is used again
+        except UserError:
+            raise
         except MemoryError:
             raise UserError("not enough memory for this batch; use a smaller --batch") from None
         except Exception as error:  # OpenVINO raises RuntimeError for everything
@@ -169,7 +171,8 @@ class OvBackend:
         if batch not in sizes:
             if len(sizes) == _MOST_SIZES:
                 del sizes[next(iter(sizes))]
-            model = self._models[graph].clone()
+            # What was read is let go of when it is compiled: it holds the weights a second time.
+            model = self._models.pop(graph, None) or self._read(graph)
             shapes = self.manifest.graphs[graph].inputs
             model.reshape({name: [batch, *shape] for name, shape in shapes.items()})
             sizes[batch] = self._core.compile_model(model, "CPU", self._config)
