@@ -188,7 +188,7 @@ def _multiple(milliseconds: float, least: float) -> float | None:
 
 def _add_processes(report: dict[str, Any], opener: Opener, scratch: Path, threads: int, say: Say) -> None:
     """Peak memory and cold start of the first batch size's candidates, each in processes of its own."""
-    photo = write_photo(scratch, report["size"])
+    photo = processes.write_photo(scratch, report["size"])
     batch = report["runs"][0]["batch"]
     for run in report["runs"]:
         name, precision = run["backend"], run["precision"]
@@ -204,13 +204,6 @@ def _add_processes(report: dict[str, Any], opener: Opener, scratch: Path, thread
                 run |= processes.measure_runtime(photo, bundle, name, precision, threads)
         except processes.Failed as error:
             report["skipped"][f"process of {name} {precision}"] = str(error)
-
-
-def write_photo(folder: Path, size: int) -> Path:
-    """A JPEG with detail at every scale."""
-    path = folder / f"photo-{size}.jpg"
-    path.write_bytes(pictures.encode(pictures.to_uint8(probes.images(size, _SEED, 1))[0], ".jpg"))
-    return path
 
 
 def stages(size: int) -> dict[str, float]:

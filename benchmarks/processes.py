@@ -28,6 +28,7 @@ open('/proc/self/clear_refs', 'w').write('5')
 reference.invert(model, torch.zeros(1, 3, size, size))
 print({_PEAK})
 """
+_SEED = 1
 _IMPORTS = "import numpy, PIL.Image, onnxruntime"
 
 
@@ -43,6 +44,16 @@ def run_python(*arguments: str, cache: Path | None = None) -> str:
     if done.returncode:
         raise Failed((done.stderr.strip().splitlines() or ["no message"])[-1])
     return done.stdout
+
+
+def write_photo(folder: Path, size: int) -> Path:
+    """A JPEG with detail at every scale."""
+    from wagi_rt import image as pictures
+    from wagi_rt import probes
+
+    path = folder / f"photo-{size}.jpg"
+    path.write_bytes(pictures.encode(pictures.to_uint8(probes.images(size, _SEED, 1))[0], ".jpg"))
+    return path
 
 
 def _invert(photo: Path, bundle: Path | None, backend: str, precision: str, threads: int) -> list[str]:
@@ -81,13 +92,11 @@ def cold_start(scratch: Path, threads: int, rounds: int) -> dict[str, float]:
     numpy, Pillow and ONNX Runtime. run: an inversion in a warm session. The ratios are those of issue 6.
     """
     import wagi_rt
-    from wagi_rt import image as pictures
     from wagi_rt import probes
 
     with wagi_rt.load(threads=threads) as session:
-        photo = scratch / "cold.jpg"
-        images = probes.images(session.size, 0, 1)
-        photo.write_bytes(pictures.encode(pictures.to_uint8(images)[0], ".jpg"))
+        photo = write_photo(scratch, session.size)
+        images = probes.images(session.size, _SEED, 1)
         samples = interleave(
             {
                 "invert": lambda: run_python(

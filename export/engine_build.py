@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wagi_rt.errors import UserError
+from wagi_rt.image import write_beside
 from wagi_rt.manifest import Shapes
 
 LEAST_VERSION = 11
@@ -109,9 +110,7 @@ def _read(cache: Path) -> bytes:
 
 def _write(cache: Path, content: bytes) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    beside = cache.with_name(f".{cache.name}.tmp")
-    beside.write_bytes(content)
-    beside.replace(cache)
+    write_beside(cache, content)
 
 
 def progress_line(phase: str, step: int, steps: int) -> str:

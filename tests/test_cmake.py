@@ -1,32 +1,14 @@
 """CMake builds what the machine allows, says what it skips, and the host tests need but a C++ compiler."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from build_tools import PATH, need, run
 
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 GOLDEN = Path("runtime/plugins/tests/data/haar_pywavelets.txt")
-
-
-def run(*command: object, cwd: Path) -> str:
-    """Run one command of the build; its output, or a failure that shows it."""
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**os.environ, "PATH": PATH},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return done.stdout
-
-
-def need(*tools: str) -> None:
-    for tool in tools:
-        if not shutil.which(tool, path=PATH):
-            pytest.skip(f"{tool} not found")
 
 
 def need_compiler() -> None:

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tiny_bundle import error_line
 from training_helpers import write_portraits
 
+from wagi.data import to_float
 from wagi.evaluation import networks, training
 from wagi.evaluation.identities import IDENTITY, Identities
 from wagi.evaluation.standins import WEIGHTS, PortraitsFeatures, PortraitsID, load
@@ -46,7 +47,7 @@ def test_identity_holds_for_people_and_poses_never_seen(views):
     assert report["auc"] > 0.85 and report["auc_turned"] > 0.8
     assert report["cosine_same"] > report["cosine_different"] + 0.15
     # the same area under the curve, from embeddings of one view at a time
-    flat = torch.stack([training.to_images(p[None])[0] for p in pixels.reshape(-1, 64, 64, 3)])
+    flat = torch.stack([to_float(p[None])[0] for p in pixels.reshape(-1, 64, 64, 3)])
     network = load(PortraitsID)
     cosine = [[network(a[None], b[None]).item() for b in flat] for a in flat]
     pairs = [(i // 3 == j // 3, cosine[i][j]) for i in range(24) for j in range(i)]
@@ -55,11 +56,11 @@ def test_identity_holds_for_people_and_poses_never_seen(views):
 
 def test_distances_grow_with_blur(views):
     pixels = views[0][:, 0]
-    sharp = training.to_images(pixels)
+    sharp = to_float(pixels)
     identity, looks = load(PortraitsID), load(PortraitsFeatures)
     same, distance = [], []
     for sigma in (0.5, 1.0, 2.0, 4.0):
-        blurred = training.to_images(gaussian_filter(pixels, (0, sigma, sigma, 0)))
+        blurred = to_float(gaussian_filter(pixels, (0, sigma, sigma, 0)))
         same.append(identity(blurred, sharp).mean().item())
         distance.append(looks(blurred, sharp).mean().item())
     assert identity(sharp, sharp).mean().item() == pytest.approx(1)
@@ -68,7 +69,7 @@ def test_distances_grow_with_blur(views):
 
 
 def test_distance_equals_its_formula(views):
-    looks, images = load(PortraitsFeatures), training.to_images(views[0][:2, 0])
+    looks, images = load(PortraitsFeatures), to_float(views[0][:2, 0])
     x, y = torch.nn.functional.interpolate(images, size=(128, 128), mode="bilinear").unbind(0)
     total = 0.0
     for a, b in zip(looks.trunk(x[None]), looks.trunk(y[None]), strict=True):
@@ -84,7 +85,7 @@ def test_attributes_are_read_off_portraits_never_seen():
     yaws = [-0.6, -0.2, 0.2, 0.6]
     turned = [render(edit(sample(40_000 + k), yaw=yaw), 128) for k in range(3) for yaw in yaws]
     with torch.no_grad():
-        predicted = looks.predict(training.to_images(np.stack(turned)))[:, 0].view(3, 4)
+        predicted = looks.predict(to_float(np.stack(turned)))[:, 0].view(3, 4)
     assert (predicted.diff(dim=1) > 0).all(), predicted
 
 

@@ -5,34 +5,15 @@ No GPU is needed. Built where nvcc and TensorRT's headers are (WAGI_TENSORRT_INC
 
 import ctypes
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from build_tools import need, run
 
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 PLUGINS = Path(__file__).resolve().parent.parent / "runtime" / "plugins"
-
-
-def run(*command: object, env: dict | None = None) -> str:
-    """The output of one command, or a failure that shows it."""
-    done = subprocess.run(
-        [str(part) for part in command], env={**os.environ, "PATH": PATH, **(env or {})},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return done.stdout
-
-
-def need(*tools: str) -> None:
-    for tool in tools:
-        if not shutil.which(tool, path=PATH):
-            pytest.skip(f"{tool} not found")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
-from wagi.data import collate, open_dataset
+from wagi.data import collate, open_dataset, to_uint8
 from wagi.experiments import ood, samples
-from wagi.experiments.pictures import TITLE, comparison, to_pixels
+from wagi.experiments.pictures import TITLE, comparison
 
 SIZE = 32
 
@@ -61,7 +61,7 @@ def test_the_sheet_of_held_out_results(models, tmp_path, capsys):
         found = checkpoint.load_model(models / "a.pt").invert(images)
     sheet = pixels_of(out)
     for column, expected in enumerate((images, found.naive, found.image)):
-        for line, picture in enumerate(to_pixels(expected)):
+        for line, picture in enumerate(to_uint8(expected)):
             assert np.abs(cell(sheet, line, column).astype(int) - picture).max() <= 1
     assert evaluate.main([*command, "--out", str(tmp_path / "sheet.gif")]) == 2
     assert "*.png or *.jpg" in capsys.readouterr().err

@@ -28,8 +28,14 @@ class Dataset(Protocol):
     def get(self, index: int, flip: bool) -> Item: ...
 
 
-def to_float(image: np.ndarray) -> Tensor:  # S,S,3 uint8 => 3,S,S float32 in [-1, 1]
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+def to_float(images: np.ndarray) -> Tensor:  # ...,S,S,3 uint8 => ...,3,S,S float32 in [-1, 1]
+    return torch.from_numpy(np.array(images)).movedim(-1, -3).float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:  # ...,3,S,S in [-1, 1] => ...,S,S,3 uint8
+    """Clamped and rounded, as pictures are written."""
+    pixels = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return pixels.movedim(-3, -1).contiguous().cpu().numpy()
 
 
 # ----------------------------------------------------------------------------------------------- images
@@ -145,6 +151,7 @@ class PortraitMemmap:
         if not self.count:
             raise UserError(f"--data {path}: nothing rendered yet (meta.json done=0)", 2)
         self.param_dim, self.seed = self.parameters.shape[1], meta.get("seed")
+        self.edited = bool(meta.get("settings", {}).get("edited"))
 
     def __len__(self) -> int:
         return self.count
@@ -172,8 +179,7 @@ class Counterfactuals:
 
     def __init__(self, data: Dataset, path: str | Path) -> None:
         self.data, self.edits = data, PortraitMemmap(path, data.size)  # type: ignore[attr-defined]
-        meta = json.loads((Path(path) / "meta.json").read_text())
-        if not meta.get("settings", {}).get("edited") or meta["seed"] != getattr(data, "seed", None):
+        if not self.edits.edited or self.edits.seed != getattr(data, "seed", None):
             raise UserError(
                 f"--edited {path}: not the edits of these portraits; render them with "
                 "`python -m wagi.portraits --memmap --edited` and the seed of --data", 2,

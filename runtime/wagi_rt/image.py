@@ -198,14 +198,20 @@ def encode(pixels: np.ndarray, suffix: str) -> bytes:  # [H, W, 3] uint8
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write beside, then rename: the file is whole or not there, also after Ctrl-C. UserError if it fails."""
+    """`write_beside`, or UserError."""
+    try:
+        write_beside(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another -o") from None
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Write beside, then rename: the file is whole or not there, also after Ctrl-C. OSError if it fails."""
     beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as stream:
             stream.write(content)
         os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another -o") from None
     finally:
         with suppress(OSError):
             beside.unlink()

@@ -16,6 +16,7 @@ from typing import Any
 
 from wagi_rt import cache as caches
 from wagi_rt.errors import UserError
+from wagi_rt.image import write_beside
 from wagi_rt.manifest import PIPELINE, Manifest
 
 SCHEMA = 1
@@ -117,12 +118,7 @@ def write_plan(wanted: Target, record: Record, plan: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=1) + "\n"
         for place, content in ((path, plan), (path.with_suffix(".json"), text.encode())):
-            beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-            try:
-                beside.write_bytes(content)
-                os.replace(beside, place)
-            finally:
-                beside.unlink(missing_ok=True)
+            write_beside(place, content)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path}: cannot be written ({reason}); free space or set WAGI_CACHE") from None

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wagi.conversion.sources import file_sha256
 from wagi.errors import UserError
 from wagi.evaluation import standins
-from wagi.evaluation.inverters import sha256
 from wagi.evaluation.protocols import MEASURES, Protocol
 from wagi.features import LPIPS, ArcFace
 from wagi.metrics import METRICS, Metric, applicable
@@ -93,7 +93,7 @@ class Extractors:
         self._used(name, standins.WEIGHTS / looks.file)
 
     def _used(self, name: str, *paths: Path | None) -> None:
-        self.weights[name] = {path.name: sha256(path) for path in paths if path}
+        self.weights[name] = {path.name: file_sha256(path) for path in paths if path}
 
 
 class ScriptedFeatures(nn.Module):

@@ -3,7 +3,6 @@
 Both take and give 8-bit pictures [S, S, 3], so that they are measured alike.
 """
 
-import hashlib
 import json
 import shlex
 import subprocess
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from wagi.errors import UserError
-from wagi.evaluation.samples import to_uint8
 
 BUNDLE_CHUNK = 128  # pictures per start of the runtime
 
@@ -38,14 +36,6 @@ class Inverter(Protocol):
     def invert(self, pictures: Sequence[np.ndarray]) -> Iterator[Inverted | str]:
         """One result per picture, in order; a text says why there is none."""
         ...
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def open_inverter(path: Path, batch: int, device: str = "cpu", runtime: str = "") -> Inverter:
@@ -72,6 +62,7 @@ class CheckpointInverter:
         import torch
 
         from wagi import checkpoint
+        from wagi.conversion.sources import file_sha256
 
         content = checkpoint.read(path)
         self.device = torch.device(device)
@@ -81,7 +72,7 @@ class CheckpointInverter:
             "kind": "checkpoint",
             "path": str(path),
             "size": self.size,
-            "sha256": sha256(path),
+            "sha256": file_sha256(path),
             "runs": f"PyTorch {torch.__version__} on {self.device}",
             "config": content["config"]["model"],
         }
@@ -89,13 +80,13 @@ class CheckpointInverter:
     def invert(self, pictures: Sequence[np.ndarray]) -> Iterator[Inverted | str]:
         import torch
 
-        from wagi.data import to_float
+        from wagi.data import to_float, to_uint8
 
         images = torch.stack([to_float(one) for one in pictures]).to(self.device)
         with torch.inference_mode():
             inversion = self.model.invert(images)
-        for pair in zip(inversion.naive.cpu().numpy(), inversion.image.cpu().numpy(), strict=True):
-            if all(np.isfinite(image).all() for image in pair):
+        for pair in zip(inversion.naive, inversion.image, strict=True):
+            if all(image.isfinite().all() for image in pair):
                 yield Inverted(*(to_uint8(image) for image in pair))
             else:
                 yield "the model gave values that are not numbers"

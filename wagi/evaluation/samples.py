@@ -5,14 +5,8 @@ from itertools import islice
 
 import numpy as np
 
-from wagi.data import ImageFolder, open_dataset
+from wagi.data import ImageFolder, open_dataset, to_uint8
 from wagi.errors import UserError
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:  # [..., 3, S, S] float in [-1, 1] => [..., S, S, 3] uint8
-    """Clipped and rounded, as pictures are written."""
-    scaled = np.rint((images.clip(-1, 1) + 1) * np.float32(127.5))
-    return np.ascontiguousarray(np.moveaxis(scaled.astype(np.uint8), -3, -1))
 
 
 class Samples:
@@ -43,7 +37,7 @@ class Samples:
                 if pixels is not None:
                     yield name, pixels
             else:
-                yield f"{index:06d}", to_uint8(self._data.get(index, False)["image"].numpy())
+                yield f"{index:06d}", to_uint8(self._data.get(index, False)["image"])
 
     def chunks(self, size: int) -> Iterator[list[tuple[str, np.ndarray]]]:
         """Lists of at most `size` pictures; the last one is as short as it is."""

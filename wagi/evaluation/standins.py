@@ -130,12 +130,10 @@ def save(network: nn.Module, path: Path) -> None:
     """Half-precision weights, written whole or not at all."""
     from safetensors.torch import save_file
 
+    from wagi.conversion.files import halved
     from wagi.output import beside
 
-    state = {
-        key: value.detach().cpu().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
-        for key, value in network.state_dict().items()
-    }
+    state = halved({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
     try:
         with beside(path) as part:
             save_file(state, part)

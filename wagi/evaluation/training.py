@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss, normalize, pad
 
-from wagi.data import Order, PortraitMemmap, open_dataset
+from wagi.data import Order, PortraitMemmap, open_dataset, to_float
 from wagi.errors import UserError
 from wagi.evaluation.identities import Identities, rendered
 from wagi.evaluation.standins import PortraitsFeatures, PortraitsID, Standin, load, save
@@ -60,10 +60,6 @@ def fit(
             with beside(checkpoint) as part:
                 torch.save(states | {"step": step + 1, "settings": settings}, part)
     module.eval()
-
-
-def to_images(pixels: np.ndarray) -> Tensor:  # N,S,S,3 uint8 => N,3,S,S in [-1, 1]
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _reframed(images: Tensor) -> Tensor:
@@ -158,7 +154,7 @@ def train_identity(
 
     def loss_at(step: int) -> Tensor:
         indices = np.array([index for index, _ in order(step)])
-        embeddings = network.embed(_reframed(to_images(pixels[indices])))
+        embeddings = network.embed(_reframed(to_float(pixels[indices])))
         return head(embeddings, torch.from_numpy(indices // people.views))
 
     settings = {"data": data, "init": bool(init), "steps": steps, "batch": batch, "lr": lr, "seed": seed}
@@ -171,7 +167,7 @@ def train_identity(
 def verify_identity(network: PortraitsID, views: np.ndarray, yaws: np.ndarray) -> dict:
     """ROC AUC of same against different person over all pairs of views, and over turned pairs only."""
     count, of_each = views.shape[:2]
-    embeddings = network.embed(to_images(views.reshape(-1, *views.shape[2:])))
+    embeddings = network.embed(to_float(views.reshape(-1, *views.shape[2:])))
     first, second = np.triu_indices(count * of_each, 1)
     cosine = (embeddings @ embeddings.T).numpy()[first, second]
     same = first // of_each == second // of_each

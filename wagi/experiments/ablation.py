@@ -217,15 +217,15 @@ def bars(lines: Sequence[dict], columns: Sequence[str], names: Sequence[str]) ->
 
 def write_table(
     args: argparse.Namespace, name: str, title: str, found: dict["Row", list[dict]], notes: Sequence[str],
-    published: str, shown: Sequence[str],
+    shown: Sequence[str],
 ) -> None:  # fmt: skip
     """Table, JSON and figure of measured rows, the paper's numbers apart below them; prints the table."""
-    from wagi.experiments import report
+    from wagi.experiments import published, report
 
     lines = table_rows(args, found)
     extra = STANDINS if args.standins else ()
     columns = ["row", *SETTINGS, *(column for column in COLUMNS if column in shown), *extra]
-    meta = {**facts(args, title), "notes": [*notes, published]}
+    meta = {**facts(args, title), "notes": [*notes, published.table(name)]}
     text = report.write_report(args.out, name, lines, columns, meta)
     labels = [f"{line['row']} ({line['generator']})" for line in lines]
     report.write_figure(args.out, name, bars(lines, [c for c in columns if c in shown], labels))

@@ -114,6 +114,7 @@ def measure(
 
     from wagi.experiments.counterfactuals import batches
     from wagi.experiments.regions import RegionMeans, masks
+    from wagi.model import area_resize
 
     errors, alignment = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave")
     nearer, pictures = 0, {}
@@ -122,7 +123,7 @@ def measure(
             ws_edit = edited_latents(model, source, edited, change, direction)
             images, residuals, true = edited_images(model, source, edited, ws_edit)
         weights = masks(regions)
-        small = {name: _shrink(mask, true.shape[-1]) for name, mask in weights.items()}
+        small = {name: area_resize(mask, true.shape[-1]) for name, mask in weights.items()}
         for name, image in images.items():
             errors.add(name, image - edited, weights)
         for name, residual in residuals.items():
@@ -137,12 +138,6 @@ def measure(
     rows, residual_rows = _rows(errors, change), _rows(alignment, change)
     residual_rows[-1]["nearer than raw"] = f"{nearer}/{pairs.count}"
     return rows, residual_rows, pictures
-
-
-def _shrink(mask: "Tensor", size: int) -> "Tensor":
-    from wagi.model import area_resize
-
-    return area_resize(mask, size)
 
 
 def _rows(means: Any, change: "Edit") -> "list[dict[str, Any]]":

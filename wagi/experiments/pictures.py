@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from wagi.data import to_uint8
 from wagi.errors import UserError
 from wagi.output import beside
 
@@ -16,18 +17,12 @@ if TYPE_CHECKING:
 TITLE = 22  # pixels above a column
 
 
-def to_pixels(images: "Tensor") -> np.ndarray:  # N,3,S,S in [-1, 1] => N,S,S,3 uint8
-    """Clamped and rounded."""
-    pixels = images.detach().cpu().clamp(-1, 1).add(1).mul(127.5).round()
-    return pixels.permute(0, 2, 3, 1).byte().numpy()
-
-
 def comparison(columns: "Mapping[str, Tensor]", repeat: int = 1) -> np.ndarray:
     """One titled column per entry, one line per image; `repeat` > 1 folds the lines into that many blocks.
 
     columns: title -> images [N, 3, S, S]; all N are equal. => uint8 [H, W, 3].
     """
-    pictures = np.stack([to_pixels(images) for images in columns.values()], axis=1)  # N,C,S,S,3
+    pictures = np.stack([to_uint8(images) for images in columns.values()], axis=1)  # N,C,S,S,3
     n, width, size = pictures.shape[:3]
     lines = -(-n // repeat)
     sheet = np.full((TITLE + lines * size, repeat * width * size, 3), 255, np.uint8)

@@ -87,8 +87,8 @@ def sweep(generator: "Generator", args: argparse.Namespace) -> "tuple[list[dict]
 
 def run(args: argparse.Namespace) -> None:
     from wagi import checkpoint
-    from wagi.data import collate, open_dataset
-    from wagi.experiments.pictures import comparison, to_pixels, write_picture
+    from wagi.data import collate, open_dataset, to_uint8
+    from wagi.experiments.pictures import comparison, write_picture
     from wagi.experiments.report import write_report
     from wagi.output import contact_sheet
 
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     data = open_dataset(f"portraits:{args.seed}:{args.count}", config.size)
     batch = collate([data.get(index, False) for index in range(args.count)])
     images = draw(generator, batch["params"].numpy(), args.seed)
-    write_picture(args.out / "samples.png", contact_sheet(list(to_pixels(images)), columns=8))
+    write_picture(args.out / "samples.png", contact_sheet(list(to_uint8(images)), columns=8))
     rows, columns = sweep(generator, args)
     write_picture(args.out / "samples-yaw.png", comparison(columns))
     rows.insert(0, {"scenes": f"{args.count} new", **errors("", images, batch["image"])})

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import published, rows
+    from wagi.experiments import rows
 
     chosen = [rows.configuration(letter, args.preset) for letter in "ABCD"]
     found = ablation.measured(args, chosen)
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         "warped residual as it is. A's residual is that of another generator: compare it with its own column."
     )
     title = "Table 2: configurations A to D"
-    ablation.write_table(args, "table2", title, found, notes, published.table("table2"), SHOWN)
+    ablation.write_table(args, "table2", title, found, notes, SHOWN)
 
 
 def gain(before: list[dict], after: list[dict], letter: str) -> str:

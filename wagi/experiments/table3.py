@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import published, rows
+    from wagi.experiments import rows
 
     pairs = [(features, wavelet) for features in ((7,), (7, 9)) for wavelet in (7, 9, 11, 13)]
     every = [
@@ -26,4 +26,4 @@ def run(args: argparse.Namespace) -> None:
     chosen, notes = rows.possible(every, args.preset)
     found = ablation.measured(args, chosen)
     title = "Table 3: fusion layers"
-    ablation.write_table(args, "table3", title, found, notes, published.table("table3"), SHOWN)
+    ablation.write_table(args, "table3", title, found, notes, SHOWN)

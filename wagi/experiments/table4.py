@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import published, rows
+    from wagi.experiments import rows
 
     wagi = [
         rows.layers("WaGI (lf=7,9,11)", args.preset, "swagan", (7, 9, 11)),
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
         "wavelets, on top of the same first level."
     )
     title = "Table 4: feature and wavelet fusion at the same layer"
-    ablation.write_table(args, "table4", title, found, notes, published.table("table4"), SHOWN)
+    ablation.write_table(args, "table4", title, found, notes, SHOWN)

@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wagi.data import to_uint8
 from wagi.errors import UserError
 from wagi.output import contact_sheet, write_png, write_text
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:  # N,3,S,S in [-1, 1]
     """Write images as one PNG, row by row."""
-
-    scaled = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte()
-    write_png(path, contact_sheet(list(scaled.permute(0, 2, 3, 1).cpu().numpy()), columns))
+    write_png(path, contact_sheet(list(to_uint8(images)), columns))
 
 
 def duration(seconds: float) -> str:
