@@ -113,7 +113,7 @@ def rate_works(precision: str, device: str = "cpu") -> dict[str, tuple[Callable[
     """{"matmul" or "copy": (work, its GFLOP or GB)}, in torch with the threads that are set."""
     import torch
 
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     side, count = _SIDES[device]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(a)

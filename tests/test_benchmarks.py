@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import floor, haar, latency, models, reference, report
-from benchmarks.candidates import Key, Opener, Skip
+from benchmarks.candidates import SERIES, Key, Opener, Skip
 from benchmarks.timing import interleave
 from wagi.checkpoint import PARTS, state_of
 from wagi.checkpoint import save as save_checkpoint
@@ -75,6 +75,15 @@ def test_upfirdn_is_a_convolution_of_the_spread_image():
     found = reference.upfirdn(torch.from_numpy(x), kernel, up=2, pad=(3, 2))
     # The library leaves out the zeros behind the last sample.
     torch.testing.assert_close(found, torch.from_numpy(wanted), **TOL[torch.float64])
+
+
+@pytest.mark.parametrize("precision", SERIES)
+def test_the_machine_has_rates_for_every_precision(monkeypatch, precision):
+    """The embedded model stores half weights and computes in FP32: its floor needs that rate."""
+    monkeypatch.setitem(floor._SIDES, "cpu", (8, 16))
+    for work, amount in floor.rate_works(precision).values():
+        work()
+        assert amount > 0
 
 
 def test_random_weights_are_scaled_like_trained_ones(model, images):
