@@ -159,7 +159,7 @@ def test_the_edit_command(world, pairs):
     assert rows["naive edit"]["l2"] == pytest.approx(float((naive - target).square().mean()), rel=1e-4)
     alignment = {row["row"]: row for row in table(out, "alignment")}
     assert alignment["no residual"]["l1"] == pytest.approx(float((target - naive).abs().mean()), rel=1e-4)
-    assert alignment["ADA"]["nearer than raw"].endswith(f"/{COUNT}")
+    assert alignment["ADA"][edit.NEARER].endswith(f"/{COUNT}")
     assert (out / "edit-yaw+0.3-oracle.png").is_file() and "| WaGI " in (out / "edit.md").read_text()
 
 

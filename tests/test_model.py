@@ -1,13 +1,15 @@
 """Promise: one inversion path, equal to the naive two-pass form, and edits that follow section 6 of HFGI."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import uniform_filter
 from tolerances import NETWORK
 
 from wagi.alignment import DistortionAligner
 from wagi.fusion import ConsultationEncoder
-from wagi.model import Inversion, WaGI, area_resize
+from wagi.model import Inversion, WaGI, area_resize, fade
 from wagi.small_encoder import SmallEncoder
 from wagi.stylegan2 import StyleGAN2Generator
 from wagi.swagan import Generator
@@ -50,13 +52,31 @@ def test_edit_aligns_the_residual_of_the_source_to_the_edited_image():
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     source = model.invert(x)
     ws_edit = source.ws + 0.5 * torch.randn_like(source.ws)
-    edited = model.edit(x, ws_edit)
     naive = model.generator(ws_edit)
-    aligned = model.aligner(source.residual, naive.clamp(-1, 1))
-    torch.testing.assert_close(edited.image, model.generator(ws_edit, gates=model.fusion(aligned)), **NETWORK)
+    faded = fade(source.residual, source.naive.clamp(-1, 1), naive.clamp(-1, 1))
+    for residual, edited in (
+        (source.residual, model.edit(x, ws_edit, faded=False)),
+        (faded, model.edit(x, ws_edit)),
+    ):
+        aligned = model.aligner(residual, naive.clamp(-1, 1))
+        image = model.generator(ws_edit, gates=model.fusion(aligned))
+        torch.testing.assert_close(edited.image, image, **NETWORK)
     assert torch.equal(model.edit(source, ws_edit).image, edited.image)
     for ours, same in zip(model.edit(source, source.ws), source, strict=True):
         torch.testing.assert_close(ours, same, **NETWORK)
+
+
+def test_a_residual_fades_where_the_edit_changes_the_image():
+    """Against scipy's moving average, with windows cut at the borders; nothing changed, nothing faded."""
+    rng = np.random.default_rng(0)
+    residual, before, after = rng.uniform(-1, 1, (3, 2, 3, 80, 80)).astype(np.float32)
+    after[:, :, 40:] = before[:, :, 40:]
+    change = np.square(after - before).mean(1, keepdims=True)
+    window = (1, 1, 5, 5)  # 80 / 16, odd
+    total, share = (uniform_filter(x, window, mode="constant") for x in (change, np.ones_like(change)))
+    found = fade(*map(torch.from_numpy, (residual, before, after)))
+    np.testing.assert_allclose(found, residual / (1 + total / share / 0.01), **NETWORK)
+    assert torch.equal(found[:, :, 43:], torch.from_numpy(residual)[:, :, 43:])
 
 
 @torch.no_grad()

@@ -12,13 +12,16 @@ from wagi.alignment import DistortionAligner
 from wagi.fusion import ConsultationEncoder
 from wagi.swagan import Generator, State
 
+# The mean square change at which half of the residual is left, and the window it is taken over (R / 16).
+_FADE_CHANGE, _FADE_SHARE = 0.01, 16
+
 
 class Inversion(NamedTuple):
     """What an inversion or an edit yields; S is the generator's size, R = min(256, S)."""
 
     ws: Tensor  # [N, n_latent, style_dim] latents
     naive: Tensor  # [N, 3, S, S] G0(ws), not clamped
-    residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion
+    residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; faded by an edit
     aligned: Tensor  # [N, 3, R, R] the residual as ADA aligned it to `naive`
     image: Tensor  # [N, 3, S, S] the fused result, not clamped
 
@@ -29,6 +32,20 @@ def area_resize(images: Tensor, size: int) -> Tensor:  # N,3,H,H => N,3,size,siz
     if rest or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"images must be square, a multiple of {size} px, not {tuple(images.shape[2:])}")
     return images if factor == 1 else F.avg_pool2d(images, factor)
+
+
+# Not in the papers, which carry the whole residual to the edited image: what ADA cannot move far enough stays
+# behind as a ghost of the old pose. The weight is Wiener's, signal over signal plus error, with the change of
+# the naive image in place of the error; constants were chosen on portraits (docs/results.md).
+def fade(residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Trust a residual the less, the more an edit changes the naive image around it.
+
+    All [N, 3, R, R]; before, after: the naive images in [-1, 1]. An edit that changes nothing fades nothing.
+    """
+    change = (after - before).square().mean(1, keepdim=True)
+    side = residual.shape[-1] // _FADE_SHARE | 1
+    change = F.avg_pool2d(change, side, stride=1, padding=side // 2, count_include_pad=False)
+    return residual / (1 + change / _FADE_CHANGE)
 
 
 class WaGI(nn.Module):
@@ -86,7 +103,7 @@ class WaGI(nn.Module):
         aligned, image = self.fuse(ws, state, naive, residual)
         return Inversion(ws, naive, residual, aligned, image)
 
-    def edit(self, source: Tensor | Inversion, ws_edit: Tensor) -> Inversion:
+    def edit(self, source: Tensor | Inversion, ws_edit: Tensor, faded: bool = True) -> Inversion:
         """Render edited latents with the detail of the source.
 
         The residual belongs to the source's own naive inversion and is aligned to the edited one.
@@ -94,11 +111,15 @@ class WaGI(nn.Module):
         Args:
             source: images [N, 3, S, S], or what `invert` returned for them.
             ws_edit: [N, n_latent, style_dim] edited latents.
+            faded: trust the residual less where the edit changes the image; False is the papers' edit.
         """
         inversion = self.invert(source) if isinstance(source, Tensor) else source
         state, naive = self.reconstruct(ws_edit)
-        aligned, image = self.fuse(ws_edit, state, naive, inversion.residual)
-        return Inversion(ws_edit, naive, inversion.residual, aligned, image)
+        residual = inversion.residual
+        if faded:
+            residual = fade(residual, self.low_fidelity(inversion.naive), self.low_fidelity(naive))
+        aligned, image = self.fuse(ws_edit, state, naive, residual)
+        return Inversion(ws_edit, naive, residual, aligned, image)
 
     def _check(self, images: Tensor) -> None:
         expected = (3, self.generator.size, self.generator.size)

@@ -14,7 +14,7 @@ from wagi.checkpoint import PARTS, build_part
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
-from wagi.model import WaGI, area_resize
+from wagi.model import WaGI, area_resize, fade
 from wagi.swagan import State
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
@@ -78,7 +78,7 @@ class InversionStage(Stage):
         """What to invert and with which misaligned residual; all constants (paper_vs_references 27).
 
         The residual is the image's own under a random warp (paper_vs_references 25). With true edits at hand
-        (`--edited`), a share of the images are edits instead, and their residual is the one from before.
+        (`--edited`), a share of the images are edits instead, given what `WaGI.edit` carries over.
         """
         image, mask, model = batch["image"], batch.get("mask"), self.model
         n = len(image)
@@ -95,8 +95,9 @@ class InversionStage(Stage):
         residual = model.residual(target, naive)
         given = self._warp(residual, rng)
         if edits.any():
-            before = image[edits]
-            given[edits] = model.residual(before, model.reconstruct(model.encode(before))[1])
+            before = model.reconstruct(model.encode(image[edits]))[1]
+            places = (model.low_fidelity(before), model.low_fidelity(naive[edits]))
+            given[edits] = fade(model.residual(image[edits], before), *places)
         return Task(target, mask, ws, state, naive, residual, given)
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
