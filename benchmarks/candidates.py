@@ -82,6 +82,7 @@ class Opener:
         self.checkpoint, self.bundles = checkpoint, bundles
         self.threads, self.device = threads, device
         self.timed: dict[Key, Timed] = {}
+        self.opened: dict[tuple[str, str], Any] = {}  # (backend, precision) -> what runs it
         self._pipelines: dict[str, Any] = {}
 
     @functools.cached_property
@@ -155,7 +156,8 @@ class Opener:
         bundle = self.bundle(key.precision)
         backends.check(name, None if name == "trt" else self.device, wanted)
         if separate:
-            session = Session(bundle, name, self.device, self.threads, wanted, naive=True)
+            make = functools.partial(Session, bundle, name, self.device, self.threads, wanted, naive=True)
+            session = copy.copy(self._once(key, make))  # each batch writes down its own times
             session.backend = self.timed[key] = Timed(session.backend)
             return lambda images: session.run(images).image
         # Not through a Session, which refuses bf16 where its parity is low: the report states the parity.
@@ -164,10 +166,19 @@ class Opener:
             raise Skip("the bundle has no pipeline graph")
         options = {"pieces": False, "precision": wanted}
         device = "cuda" if name == "trt" else self.device
-        _, backend, _ = backends.open_backend(name, manifest, device, self.threads, **options)
+        backend = self._once(
+            key, lambda: backends.open_backend(name, manifest, device, self.threads, **options)[1]
+        )
         if hasattr(backend, "run_pipeline"):
             return lambda images: backend.run_pipeline(images)["result"]
         return lambda images: backend.run(manifests.PIPELINE, {"image": images})["result"]
+
+    def _once(self, key: Key, make: Callable[[], Any]) -> Any:
+        """What runs a backend in a precision, for all batch sizes: full-size models are large."""
+        name = key.backend, key.precision
+        if name not in self.opened:
+            self.opened[name] = make()
+        return self.opened[name]
 
 
 def _replay(module: Any, example: Any) -> Callable[[Any], Any]:

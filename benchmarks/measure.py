@@ -65,7 +65,7 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
     }
     _compare(report["runs"])
     _add_graphs(report, opener, args.warmup)
-    for opened in (works, calls, opener.timed):  # the processes need the memory
+    for opened in (works, calls, opener.timed, opener.opened):  # the processes need the memory
         opened.clear()
     if "memory" not in args.without and device == "cpu":
         _add_processes(report, opener, scratch, args.threads, say)
