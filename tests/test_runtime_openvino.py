@@ -12,7 +12,7 @@ from tiny_bundle import edit_manifest, error_line, run_cli, write_tiny_bundle
 from tolerances import TOL
 
 import wagi_rt
-from wagi_rt import haar, probes
+from wagi_rt import haar, ov, probes
 from wagi_rt.errors import UserError
 
 openvino = pytest.importorskip("openvino", reason="needs the extra `openvino`")
@@ -128,8 +128,9 @@ def test_bf16_reaches_its_gate_on_the_embedded_model():
 
 
 def pretend_bf16(monkeypatch) -> None:
-    """FAKE capability: OpenVINO then takes the hint and computes in FP32."""
+    """FAKE capability, on every CPU: bf16 is asked for, and FP32 computed."""
     monkeypatch.setattr("wagi_rt.ov._capabilities", lambda core: ["FP32", "BF16"])
+    monkeypatch.setitem(ov._HINTS, "bf16", "f32")
 
 
 def with_probes(folder, shift: float) -> None:

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPU threads within its limits, memory given back when free."""
+"""What this process may use of the machine: CPU threads within its limits, memory only while it is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_M_MMAP_THRESHOLD, _MEGABYTE = -3, 1 << 20  # of glibc's mallopt
+MEGABYTE = 1 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_MADV_DONTNEED = 4
 
 
 def limit(cgroup: Path = _CGROUP) -> int | None:
@@ -41,11 +43,28 @@ def _quota(cgroup: Path) -> int | None:
     return max(1, math.ceil(int(quota) / int(period)))
 
 
-def return_large_blocks() -> None:
-    """Have the C library give every freed block of a megabyte or more back to the system.
+def return_blocks(least: int = MEGABYTE) -> None:
+    """Have the C library give every freed block of `least` bytes or more back to the system.
 
     glibc raises that limit to 32 MB by itself, and then keeps a second copy of a large model's weights after
-    an engine has re-ordered them. Nothing happens on systems that are not glibc.
+    an engine has re-ordered them. Of smaller blocks it keeps 64 MB at most. Nothing happens on systems that
+    are not glibc.
     """
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MEGABYTE)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, least)
+        library.mallopt(_M_TRIM_THRESHOLD, 64 * MEGABYTE)
+
+
+def forget_mapped(path: Path) -> None:
+    """Give back the memory of a file that an engine has mapped to read; read again, it comes from the file.
+
+    Nothing happens on systems that are not Linux.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        library, name = ctypes.CDLL(None), str(path.resolve())
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, rights, _, _, _, *rest = line.split(maxsplit=5)
+            if rest == [name] and "w" not in rights:
+                start, end = (int(side, 16) for side in span.split("-"))
+                library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -19,6 +20,7 @@ from wagi_rt.ort_cache import WEIGHTS, open_session
 RESIDENT = frozenset({"ws", "feature", "skip", "aligned"})
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_WIDENED = 32 * cpus.MEGABYTE  # more than any half-precision weight, widened while it is used
 _ERRORS_ONLY_RAISED = 4  # ONNX Runtime's log level that leaves stderr to us; failures still raise
 
 
@@ -52,6 +54,21 @@ def devices() -> list[str]:
     return ["cpu", "cuda"] if cuda else ["cpu"]
 
 
+@functools.cache
+def _share_arena(onnxruntime: ModuleType) -> None:
+    """One arena for the large models of this process, as large as they need together at their largest batch.
+
+    Without one a quarter of an inversion's time is page faults; the arena that a session has by itself grows
+    by doubling, to half a gigabyte too much at 1024 px (benchmarks/README.md).
+    """
+    kind, memory = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    as_requested = {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1,
+                    "max_dead_bytes_per_chunk": -1}  # fmt: skip
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", kind, 0, memory), onnxruntime.OrtArenaCfg(as_requested)
+    )
+
+
 class OrtBackend:
     """One ONNX Runtime session per graph that is run, on exactly the device that was named."""
 
@@ -75,8 +92,11 @@ class OrtBackend:
         self._large = self._kind == "cpu" and cache.size(manifest) > cache.SMALL
         # Half weights of a large model stay half in memory and are widened while they are used.
         self._lean = self._large and manifest.precision == "fp16-weights"
-        if self._large:
-            cpus.return_large_blocks()
+        if self._lean:
+            cpus.return_blocks(_WIDENED)
+        elif self._large:
+            cpus.return_blocks()
+            _share_arena(self._ort)
         fused = manifest.default == PIPELINE and not pieces
         self._sessions = {name: self._open(name) for name in ([PIPELINE] if fused else GRAPHS)}
 
@@ -176,10 +196,13 @@ class OrtBackend:
         # Threads that spin while they wait take the time of the next session, of decoding and of encoding:
         # half of all CPU time of a small model (benchmarks/README.md).
         add("session.intra_op.allow_spinning", "0")
-        if self._large:  # an arena keeps the largest sum of all batches so far
-            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        if self._large:  # a pattern would be a second arena, of the first batch's size
+            options.enable_mem_pattern = False
+        if self._large and not self._lean:
+            add("session.use_env_allocators", "1")
         disabled = None
         if self._lean:
+            options.enable_cpu_mem_arena = False
             options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             disabled = ["ConstantFolding"]
         if optimised:

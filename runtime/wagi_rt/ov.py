@@ -88,8 +88,9 @@ class OvBackend:
                 "use --precision fp32"
             )
         add_wavelets(self._core)
-        if cache.size(manifest) > cache.SMALL:
-            cpus.return_large_blocks()
+        self._large = cache.size(manifest) > cache.SMALL
+        if self._large:
+            cpus.return_blocks()
         self._reduced = precision != "fp32"
         self._config = self._make_config(precision, threads or cpus.limit())
         self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
@@ -135,7 +136,7 @@ class OvBackend:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        if cache.size(self.manifest) <= cache.SMALL:
+        if not self._large:
             folder = cache.root() / "openvino" / cache.key(self.version, cache.processor())
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -176,6 +177,9 @@ class OvBackend:
             shapes = self.manifest.graphs[graph].inputs
             model.reshape({name: [batch, *shape] for name, shape in shapes.items()})
             sizes[batch] = self._core.compile_model(model, "CPU", self._config)
+            if self._large:  # OpenVINO keeps the files mapped of which it has packed a copy
+                for name in self.manifest.files:
+                    cpus.forget_mapped(self.manifest.folder / name)
         return sizes[batch]
 
 
