@@ -18,6 +18,7 @@ BATCH = "N"
 _BYTES = {"fp32": 4, "fp16-weights": 4, "bf16": 2, "fp16": 2}
 _CONVOLUTIONS, _PRODUCTS = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")
 _SIDES = {"cpu": (2048, 1 << 26), "cuda": (8192, 1 << 28)}  # matrix side, values copied
+_CHANNELS, _PIXELS = 512, 64  # of the convolution: the generator's largest layers
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Layer:
 class Rates:
     """What the machine reached."""
 
-    gflops: float  # 2 per multiplication with addition
+    gflops: float  # 2 per multiplication with addition; the faster of matrix product and convolution
     gbytes: float  # per second, reads and writes together
 
 
@@ -110,17 +111,29 @@ def describe(found: list[Layer], rates: Rates, precision: str = "fp32") -> dict[
 
 
 def rate_works(precision: str, device: str = "cpu") -> dict[str, tuple[Callable[[], object], float]]:
-    """{"matmul" or "copy": (work, its GFLOP or GB)}, in torch with the threads that are set."""
+    """{"matmul", "convolution" or "copy": (work, its GFLOP or GB)}, in torch with the threads that are set.
+
+    Both kinds of arithmetic, because a library can be far from the hardware's limit in one of them.
+    """
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     side, count = _SIDES[device]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(a)
+    maps = torch.randn(max(1, side // 2048), _CHANNELS, _PIXELS, _PIXELS, device=device).to(dtype)
+    kernel = torch.randn(_CHANNELS, _CHANNELS, 3, 3, device=device).to(dtype)
     source = torch.ones(count, device=device)
     target = torch.empty_like(source)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def convolve() -> None:
+        with torch.inference_mode():
+            torch.conv2d(maps, kernel, padding=1)
+        wait()
+
     return {
         "matmul": (lambda: (torch.mm(a, b, out=product), wait()), 2 * side**3 / 1e9),
+        "convolution": (convolve, 2 * maps.numel() * kernel[0].numel() / 1e9),
         "copy": (lambda: (target.copy_(source), wait()), 2 * 4 * count / 1e9),
     }
