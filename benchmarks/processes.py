@@ -29,6 +29,8 @@ reference.invert(model, torch.zeros(1, 3, size, size))
 print({_PEAK})
 """
 _SEED = 1
+# As the installed command starts.
+_COMMAND = "import sys; from wagi_rt.cli import main; sys.exit(main(sys.argv[1:]))"
 _IMPORTS = "import numpy, PIL.Image, onnxruntime"
 
 
@@ -100,11 +102,11 @@ def cold_start(scratch: Path, threads: int, rounds: int) -> dict[str, float]:
         samples = interleave(
             {
                 "invert": lambda: run_python(
-                    "-m", "wagi_rt", *_invert(photo, None, "onnx", "fp32", threads), cache=scratch / "cache"
+                    "-c", _COMMAND, *_invert(photo, None, "onnx", "fp32", threads), cache=scratch / "cache"
                 ),
                 "imports": lambda: run_python("-c", _IMPORTS),
                 "run": lambda: session.restore(images),
-                "help": lambda: run_python("-m", "wagi_rt", "--help"),
+                "help": lambda: run_python("-c", _COMMAND, "--help"),
                 "argparse": lambda: run_python("-c", "import argparse"),
             },
             rounds,

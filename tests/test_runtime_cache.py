@@ -132,7 +132,7 @@ def _rehashed(bundle) -> dict:
 
 
 def test_a_large_file_is_read_once_until_it_changes(bundle, monkeypatch):
-    monkeypatch.setattr(cache, "SMALL", 1000)
+    monkeypatch.setattr(cache, "READ_AGAIN", 1000)
     read = []
     real = cache.file_sha256
     monkeypatch.setattr(cache, "file_sha256", lambda path: read.append(path.name) or real(path))

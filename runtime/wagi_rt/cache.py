@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 # Above this size of all files a model is "large": memory counts, and the start is reading weights.
 SMALL = 64_000_000
+READ_AGAIN = 4_000_000  # files up to this size are hashed at every start
 KIND_LIMIT = 4_000_000_000  # all entries of one kind together; those used longest ago go first
 _DAY = 86_400
 
@@ -67,12 +67,12 @@ def file_sha256(path: Path) -> str:
 def matches(path: Path, sha256: str, thorough: bool) -> bool:
     """Whether the file has this hash. A large file that matched is not read again until it changes.
 
-    Reading a gigabyte of weights takes longer than half an inversion. What stands for the file's contents is
+    Reading a gigabyte of weights takes half as long as an inversion. What stands for the file's contents is
     its place, size, time of change and inode; `thorough` reads it whatever is remembered. OSError as open.
     """
     status = path.stat()
     seen = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino, sha256)
-    stamp = root() / "verified" / key(*seen) if status.st_size > SMALL else None
+    stamp = root() / "verified" / key(*seen) if status.st_size > READ_AGAIN else None
     if stamp is not None and not thorough and stamp.is_file():
         return True
     good = file_sha256(path) == sha256
@@ -89,6 +89,8 @@ def processor() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):
                 return hashlib.sha256(line.encode()).hexdigest()[:12]
+    import platform  # brings subprocess, which a cold start does not need
+
     return platform.processor() or platform.machine()
 
 

@@ -38,6 +38,16 @@ Exit status: 0 done, 1 at least one image failed (the others are done), 2 wrong 
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Asks for the terminal's width itself: argparse would import shutil and its compressors for it."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        with suppress(OSError, ValueError, AttributeError):
+            columns = columns or str(os.get_terminal_size(sys.stdout.fileno()).columns)
+        super().__init__(prog, width=max(int(columns) if columns.isdecimal() else 80, 40) - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     """One line per mistake."""
 
@@ -101,18 +111,17 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Every command and option, without importing what they need."""
-    raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="wagi-rt",
         description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
         epilog=_EXAMPLES,
-        formatter_class=raw,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     invert = commands.add_parser(
-        "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES, formatter_class=raw
+        "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES, formatter_class=_Help
     )
     add = invert.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image files, folders of images, or - for stdin")
@@ -142,8 +151,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
     info = commands.add_parser(
-        "info", help="describe a bundle", description="Describe a bundle, check its hashes."
-    )
+        "info", help="describe a bundle", description="Describe a bundle, check its hashes.",
+        formatter_class=_Help,
+    )  # fmt: skip
     info.add_argument("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
     info.add_argument("--json", action="store_true", help="as one JSON object")
 
@@ -151,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         "bench",
         help="measure latency",
         description="Measure whole inversions, file bytes to file bytes; prints JSON.",
+        formatter_class=_Help,
     )
     add = bench.add_argument
     _add_engine(bench)

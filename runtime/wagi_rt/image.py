@@ -10,9 +10,8 @@ import os
 import struct
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,12 +23,11 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # t
 WHITE = (255, 255, 255)
 
 
-@dataclass
-class Picture:
+class Picture(NamedTuple):
     """Decoded RGB pixels and what a user should know about how they were read."""
 
     pixels: Image.Image
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str = "", least: int | None = None) -> Picture:
@@ -91,7 +89,7 @@ def _decode(stream: IO[bytes], least: int | None) -> Picture:
 def from_pillow(image: Image.Image) -> Picture:
     """An image that is already open, read like a file."""
     try:
-        return Picture(_to_rgb(_upright(image)))
+        return Picture(_to_rgb(_upright(image)), [])
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"damaged or unusable image ({' '.join(str(error).split())}); replace it") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
     from wagi_rt.stages import Done
 
 
-@dataclass
 class Tally:
     """What a run did so far."""
 
-    total: int
-    done: int = 0
-    failed: int = 0
-    rows: list[Row] = field(default_factory=list)
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = self.failed = 0
+        self.rows: list[Row] = []
 
 
 def invert(args: Namespace) -> int:
@@ -73,12 +71,11 @@ def require_precision(session: Session, half: bool) -> None:
         )
 
 
-@dataclass(frozen=True)
 class _Finish:
     """The last stage of an image: encode, write, measure => its metrics."""
 
-    session: Session
-    measure: bool
+    def __init__(self, session: Session, measure: bool) -> None:
+        self.session, self.measure = session, measure
 
     def __call__(self, job: Job, result: Result) -> dict[str, dict[str, float | None]]:
         from wagi_rt import image as pictures
@@ -106,7 +103,7 @@ def _report(done: Done, args: Namespace, tally: Tally) -> None:
     tally.done += 1
     if args.json:
         record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(done.ms, 3)}
-        print(json.dumps(record | ({"notes": result.notes} if result.notes else {})), flush=True)
+        print(json.dumps(record | ({"notes": list(result.notes)} if result.notes else {})), flush=True)
     if args.compare:
         _add_row(job, result, metrics, tally)
     if not args.quiet:

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from wagi_rt import cache
 from wagi_rt.cache import file_sha256 as file_sha256
@@ -37,8 +38,7 @@ REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
 Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """One ONNX file; inputs and outputs are float32 with a dynamic batch N in front."""
 
     file: str
@@ -47,12 +47,11 @@ class Graph:
     outputs: Shapes
     tolerance: float  # largest absolute difference from PyTorch in FP32 that the export accepts
     limit_psnr_db: float | None = None  # least PSNR against FP32 that an engine of this graph must reach
-    parity: dict[str, float] = field(default_factory=dict)  # measured at export: max_abs, psnr_db
+    parity: Mapping[str, float] = MappingProxyType({})  # measured at export: max_abs, psnr_db
     max_activation: float | None = None  # largest absolute value inside the graph, measured on data
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side.
 
     `graphs` holds the five of GRAPHS and, in most bundles, PIPELINE; `default` is what runs unless asked

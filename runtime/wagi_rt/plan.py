@@ -6,8 +6,8 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from wagi_rt.errors import UserError
 
@@ -20,8 +20,7 @@ READ_SUFFIXES = frozenset(
 WRITE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One image: where it comes from, where it and its naive inversion go ("-" is a stream)."""
 
     source: str
@@ -38,8 +37,7 @@ class Job:
         return "stdout" if self.target == STREAM else self.target
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """Everything decided before the model is opened."""
 
     jobs: list[Job]
@@ -53,7 +51,7 @@ def make_plan(args: Namespace) -> Plan:
     suffix = f".{args.format}" if args.format else ""
     jobs = _jobs(sources, args.output, suffix)
     if args.naive:
-        jobs = [replace(job, naive=str(Path(args.naive) / _naive_name(job))) for job in jobs]
+        jobs = [job._replace(naive=str(Path(args.naive) / _naive_name(job))) for job in jobs]
     sheet = Path(args.compare) if args.compare else None
     if args.json and args.output == STREAM:
         raise UserError("--json and -o -: both want stdout; write the image to a file", status=2)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,8 +39,7 @@ class Restored(NamedTuple):
     naive: np.ndarray | None = None  # [N, 3, S, S]
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One inverted picture. Images are uint8: `image` and `input` [S, S, 3], `naive_r` [R, R, 3], and, in a
     session opened with naive=True, `naive` [S, S, 3]. `ws` is [n_latent, style_dim] float32."""
 
@@ -50,7 +48,7 @@ class Result:
     input: np.ndarray
     ws: np.ndarray
     naive: np.ndarray | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
 class Session:

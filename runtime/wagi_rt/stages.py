@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wagi_rt.errors import UserError
@@ -24,23 +23,21 @@ Prepared = list[tuple[Any, list[str]]]  # what Session.prepare gives
 Finish = Callable[[Job, "Result"], dict[str, Any]]  # writes an image => its metrics
 
 
-@dataclass
 class Done:
     """One image that came through: its result and metrics, or the error that ended it."""
 
-    job: Job
-    result: Result | None = None
-    error: UserError | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
-    ms: float = 0.0  # the stages' time for its batch, divided by the batch; waiting does not count
+    def __init__(self, job: Job, result: Result | None = None, error: UserError | None = None) -> None:
+        self.job, self.result, self.error = job, result, error
+        self.metrics: dict[str, Any] = {}
+        self.ms = 0.0  # the stages' time for its batch, divided by the batch; waiting does not count
 
 
-@dataclass
 class _Batch:
-    jobs: list[Job]  # that could be read
-    prepared: Prepared
-    done: list[Done]  # that could not be read
-    seconds: float
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []  # that could be read
+        self.prepared: Prepared = []
+        self.done: list[Done] = []  # that could not be read
+        self.seconds = 0.0
 
 
 def run_stages(session: Session, batches: list[list[Job]], fit: str, finish: Finish) -> Iterator[Done]:
@@ -94,7 +91,7 @@ def _stdin(jobs: list[Job]) -> bytes | None:
 def _read(session: Session, jobs: list[Job], stdin: bytes | None, fit: str) -> _Batch:
     """Decode and fit; what cannot be read is done already, with its error."""
     began = time.perf_counter()
-    batch = _Batch([], [], [], 0.0)
+    batch = _Batch()
     for job in jobs:
         try:
             data = stdin if job.source == STREAM and stdin is not None else job.source
