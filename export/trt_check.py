@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wagi.config import ModelConfig
+    from wagi.model import WaGI
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # the scripts run from any checkout, installed or not
 
+EMBEDDED = ROOT / "wagi" / "portraits" / "portraits-128.safetensors"
 WHEEL = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 LIBRARIES = ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so")
 MOST_SECONDS = 1800
@@ -170,42 +171,47 @@ def _cmake(*words: str) -> str:
 
 
 def default_graphs(scratch: Path) -> Iterator[tuple[str, Path]]:
-    """(label, file): the embedded bundle's, its architecture in FP16 and the paper's at 1024 px.
+    """(label, file): the embedded bundle's, its checkpoint's in FP16, and the paper's model at 1024 px.
 
-    All but the first have random weights, which neither parser nor builder minds.
+    The paper's has random weights, which neither parser nor builder minds.
     """
-    from wagi.config import ModelConfig, model_from_dict
+    from wagi.checkpoint import load_model
     from wagi_rt import manifest
 
-    embedded = manifest.read()
-    yield from bundle_graphs(embedded.folder)
-    small = model_from_dict(embedded.source["config"], str(embedded.folder))
-    for name, config, precision in (
-        ("embedded", small, "fp16"),
-        ("swagan-1024", ModelConfig(size=1024), "fp32"),
-        ("swagan-1024", ModelConfig(size=1024), "fp16"),
+    yield from bundle_graphs(manifest.read().folder)
+    for name, make, precision in (
+        ("embedded", lambda: load_model(EMBEDDED), "fp16"),
+        ("swagan-1024", random_model, "fp32"),
+        ("swagan-1024", random_model, "fp16"),
     ):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:  # the large ones take a gigabyte each
-            for path in random_graphs(config, precision, Path(folder)):
+            for path in export_graphs(make(), precision, Path(folder)):
                 yield f"{name}-{precision}/{path.stem}", path
 
 
-def random_graphs(config: "ModelConfig", precision: str, folder: Path) -> list[Path]:
-    """Export a model with fresh weights into `folder`, without the comparison with PyTorch."""
+def random_model() -> "WaGI":
+    """The paper's model at 1024 px with fresh weights."""
     import torch
 
-    from export.bundle import trace_one_by_one, write_graphs
-    from export.graphs import build_graphs
-    from export.trace import DEFAULT_OPSET
     from wagi.checkpoint import PARTS, build_part
+    from wagi.config import ModelConfig
     from wagi.model import WaGI
 
     torch.manual_seed(0)
-    parts: list[Any] = [build_part(config, part) for part in PARTS]
-    graphs = build_graphs(WaGI(*parts).eval(), precision)
+    parts: list[Any] = [build_part(ModelConfig(size=1024), part) for part in PARTS]
+    return WaGI(*parts).eval()
+
+
+def export_graphs(model: "WaGI", precision: str, folder: Path) -> list[Path]:
+    """Export a model into `folder`, without the comparison with PyTorch."""
+    from export.bundle import trace_one_by_one, write_graphs
+    from export.graphs import build_graphs
+    from export.trace import DEFAULT_OPSET
+
+    graphs = build_graphs(model, precision)
 
     def say(text: str) -> None:
-        print(f"{config.size} px {precision}: {text}", file=sys.stderr, flush=True)
+        print(f"{model.generator.size} px {precision}: {text}", file=sys.stderr, flush=True)
 
     write_graphs(trace_one_by_one(graphs, DEFAULT_OPSET, say), graphs, folder, precision)
     return [folder / f"{graph.name}.onnx" for graph in graphs]

@@ -205,12 +205,16 @@ class DistillStage(Adversarial):
         return self.decode(batch, rng)[0]
 
     def distill(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """10 (L1 + 0.25 wavelet L1) + 0.5 |E0(x) - map(p)|^2, the image terms weighted by region."""
+        """10 (L1 + 0.25 wavelet L1) + 0.5 |E0(x) - map(p)|^2, the image terms weighted by region.
+
+        The mapping network learns from images alone. Drawn towards E0's codes as well, it gave up what E0
+        could not tell, until W had a tenth of its spread and E0 wrote everything into the layers' offsets.
+        """
         config, target, weights = self.config, batch["image"], self.regions(batch.get("mask"))
         images, encoded, mapped = self.decode(batch, rng)
         errors = (images - target).abs()
         wave = wavelet_l1(images, target, weights)
-        latent = l2_loss(encoded, mapped)
+        latent = l2_loss(encoded, mapped.detach())
         loss = config.lambda_image * (weighted_mean(errors, weights) + config.lambda_wave * wave)
         loss = loss + config.lambda_w * latent
         half = len(target) // 2
