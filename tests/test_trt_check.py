@@ -1,6 +1,7 @@
 """`export/trt_check.py` judges builds by their plugin layers and says what is missing (a fake TensorRT)."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_bundle import error_line, write_tiny_bundle
@@ -86,14 +87,16 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
-    """The embedded graphs as they are shipped, the same network in FP16, the paper's in both precisions."""
+    """The embedded graphs as they are shipped, their checkpoint in FP16, the paper's in both precisions."""
     made = []
 
-    def export(config, precision, folder):
-        made.append((config.size, precision))
+    def export(model, precision, folder):
+        made.append((model.generator.size, precision))
         return [folder / "pipeline.onnx"]
 
-    monkeypatch.setattr(trt_check, "random_graphs", export)
+    large = SimpleNamespace(generator=SimpleNamespace(size=1024))
+    monkeypatch.setattr(trt_check, "random_model", lambda: large)
+    monkeypatch.setattr(trt_check, "export_graphs", export)
     labels = [label for label, _ in trt_check.default_graphs(tmp_path)]
     embedded = manifest.read()
     assert labels[: len(embedded.graphs)] == [f"demo/{name}" for name in embedded.graphs]
