@@ -30,7 +30,7 @@ print({_PEAK})
 """
 _SEED = 1
 # As the installed command starts.
-_COMMAND = "import sys; from wagi_rt.cli import main; sys.exit(main(sys.argv[1:]))"
+_COMMAND = "from wagi_rt.cli import command; command()"
 _IMPORTS = "import numpy, PIL.Image, onnxruntime"
 
 

@@ -61,7 +61,7 @@ def execute(blocks: list[Block], scratch: Path) -> None:
     own = Path(sys.executable).parent
     shims = {"python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'}
     if not (own / "wagi-rt").exists():  # the tests run in the checkout, which nobody installed
-        shims["wagi-rt"] = f"#!{sys.executable}\nimport sys\nfrom wagi_rt.cli import main\nsys.exit(main())\n"
+        shims["wagi-rt"] = f"#!{sys.executable}\nfrom wagi_rt.cli import command\ncommand()\n"
     for name, text in shims.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)

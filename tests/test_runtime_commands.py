@@ -40,6 +40,31 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"wagi-rt {wagi_rt.__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--version"], 0, f"wagi-rt {wagi_rt.__version__}\n"),
+        (["info", "--json"], 0, "}\n"),
+        (["frobnicate"], 2, ""),
+        (["info", "-m", "no-such-bundle"], 1, ""),
+    ],
+)
+def test_the_process_ends_with_its_status_and_all_it_said(arguments, status, said):
+    """It leaves without the interpreter's own end, which would write out what is still buffered."""
+    buffered = {**ENV, "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-m", "wagi_rt", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=buffered, timeout=60)
+    assert done.returncode == status and done.stdout.endswith(said)
+    if status:
+        error_line(done.stderr)
+    elif os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered, timeout=60
+            )
+        assert done.returncode == 1 and "stdout" in error_line(done.stderr)
+
+
 def test_info(bundle, capsys):
     assert run_cli("info", "-m", bundle) == 0
     text = capsys.readouterr().out

@@ -1,7 +1,5 @@
 """`python -m wagi_rt` is `wagi-rt`."""
 
-import sys
+from wagi_rt.cli import command
 
-from wagi_rt.cli import main
-
-sys.exit(main())
+command()

@@ -201,6 +201,26 @@ def main(argv: list[str] | None = None) -> int:
         return _INTERRUPTED
 
 
+def command() -> NoReturn:
+    """The installed command: `main`, then the end of the process without the interpreter's tidying up.
+
+    That takes a tenth of a cold start, and nothing is left to tidy: files are closed, threads joined.
+    """
+    try:
+        status = main()
+    except SystemExit as end:  # --help, wrong usage, SIGTERM
+        status = end.code if isinstance(end.code, int) else 0
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = status or 1
+    except OSError as error:
+        say(f"error: stdout: {error.strerror or error}; check the output")
+        status = status or 1
+    os._exit(status)
+
+
 def _dispatch(args: argparse.Namespace) -> int:
     if args.command == "invert":
         from wagi_rt.invert import invert

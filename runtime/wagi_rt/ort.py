@@ -207,6 +207,8 @@ class OrtBackend:
             disabled = ["ConstantFolding"]
         if optimised:
             options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            if not self._large:  # packing takes longer than it saves in ten runs
+                add("session.disable_prepacking", "1")
         if save is not None:
             options.optimized_model_filepath = str(save)
             add("session.optimized_model_external_initializers_file_name", WEIGHTS)
