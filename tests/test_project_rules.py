@@ -22,7 +22,7 @@ HEAVY = ("torch", "onnx", "onnxscript", "onnxruntime", "cv2", "scipy", "skimage"
 
 def commands() -> dict[str, str]:
     """Every command: how it is written -> the Python that starts it. Found, not listed."""
-    found = {"wagi-rt": "from wagi_rt.cli import command; command()"}
+    found = {"wagi-rt": "import sys; from wagi_rt.cli import main; sys.exit(main())"}
     for path in files(".py"):
         if path.parts[0] not in ("wagi", "export", "benchmarks"):
             continue

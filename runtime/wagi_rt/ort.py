@@ -196,6 +196,8 @@ class OrtBackend:
         # Threads that spin while they wait take the time of the next session, of decoding and of encoding:
         # half of all CPU time of a small model (benchmarks/README.md).
         add("session.intra_op.allow_spinning", "0")
+        if self._kind == "cpu" and not self._large:  # packing takes longer than it saves in ten runs
+            add("session.disable_prepacking", "1")
         if self._large:  # a pattern would be a second arena, of the first batch's size
             options.enable_mem_pattern = False
         if self._large and not self._lean:
@@ -207,8 +209,6 @@ class OrtBackend:
             disabled = ["ConstantFolding"]
         if optimised:
             options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            if not self._large:  # packing takes longer than it saves in ten runs
-                add("session.disable_prepacking", "1")
         if save is not None:
             options.optimized_model_filepath = str(save)
             add("session.optimized_model_external_initializers_file_name", WEIGHTS)
