@@ -79,10 +79,11 @@ class GeneratorConfig(TrainConfig):
     path_decay: float = 0.01
     latent_avg_beta: float = 0.995
     encoder_lr: float = 1e-3
-    mapping_lr: float = 0.1  # distill: of weights that act with a factor 0.01
+    mapping_lr: float = 0.5  # distill: of weights that act with a factor 0.01
     lambda_image: float = 10.0
     lambda_wave: float = 0.25
-    lambda_w: float = 0.5
+    lambda_w: float = 3.0  # distill: of the mapping network's distance to E0's codes
+    lambda_delta: float = 1.0  # distill: keeps E0's codes of all layers near the first, and so in W
     lambda_adv: float = 0.0
     # weight of background, clothes, skin, eyes, mouth, hair, hat, letters, accessories in the image loss
     region_weights: tuple[float, ...] = ()

@@ -188,7 +188,7 @@ class DistillStage(Adversarial):
         return [*adversarial, Phase("generator", self.distill)]
 
     def decode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(images, W codes of the second half by E0, and by the mapping network)."""
+        """(images, codes of the second half by E0 [n, n_latent, w], and by the mapping network [n, w])."""
         generator, image, params = self.generator, batch["image"], batch["params"]
         half = len(image) // 2
         w = generator.map(scene_latent(params, generator.style_dim, rng))
@@ -196,7 +196,7 @@ class DistillStage(Adversarial):
             self.track_latents(w)
         encoded = self._encode(self.encoder, generator, image[half:])
         ws = torch.cat([generator.broadcast(w[:half]), encoded])
-        return generator(ws), encoded[:, 0], w[half:]
+        return generator(ws), encoded, w[half:]
 
     def _encode(self, encoder: torch.nn.Module, generator: Generator, image: Tensor) -> Tensor:
         return encoder(area_resize(image, self.model_config.resolution)) + generator.latent_avg
@@ -205,20 +205,23 @@ class DistillStage(Adversarial):
         return self.decode(batch, rng)[0]
 
     def distill(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """10 (L1 + 0.25 wavelet L1) + 0.5 |E0(x) - map(p)|^2, the image terms weighted by region.
+        """lambda_image (L1 + lambda_wave wavelet L1), weighted by region, + lambda_w |map(p) - E0(x)|^2
+        + lambda_delta (mean square of E0's offsets between layers).
 
-        The mapping network learns from images alone. Drawn towards E0's codes as well, it gave up what E0
-        could not tell, until W had a tenth of its spread and E0 wrote everything into the layers' offsets.
+        The mapping network follows E0 and not the other way: drawn towards each other, both gave up what the
+        other could not tell, until W had a tenth of its spread and E0 wrote everything into the offsets.
         """
         config, target, weights = self.config, batch["image"], self.regions(batch.get("mask"))
         images, encoded, mapped = self.decode(batch, rng)
         errors = (images - target).abs()
         wave = wavelet_l1(images, target, weights)
-        latent = l2_loss(encoded, mapped.detach())
+        latent = l2_loss(mapped, encoded[:, 0].detach())
+        delta = l2_loss(encoded[:, 1:], encoded[:, :1].expand_as(encoded[:, 1:]))
         loss = config.lambda_image * (weighted_mean(errors, weights) + config.lambda_wave * wave)
-        loss = loss + config.lambda_w * latent
+        loss = loss + config.lambda_w * latent + config.lambda_delta * delta
         half = len(target) // 2
         scalars = {"l1_map": errors[:half].mean(), "l1_enc": errors[half:].mean(), "wave": wave, "w": latent}
+        scalars["delta"] = delta
         if config.lambda_adv:
             adversarial = generator_loss(self.discriminator(images))
             loss = loss + config.lambda_adv * adversarial
