@@ -12,6 +12,7 @@ from tests.training_helpers import run, write_portraits
 from wagi import checkpoint
 from wagi.config import CONFIGURATIONS, PRESETS, STAGES, settings
 from wagi.errors import UserError
+from wagi.training.generator import make_stage
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,21 @@ def test_average_of_the_mapping_is_kept(runs, data):
     """latent_avg follows the mean of map(parameters)."""
     generator = checkpoint.load_generator(runs / "g" / "checkpoint.pt")
     assert generator.latent_avg.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("term", "moved"), [("lambda_w", "style"), ("lambda_delta", "encoder")])
+def test_the_mapping_network_follows_the_encoder(term, moved):
+    """What draws their codes together trains the mapping network only; the offsets are the encoder's."""
+    weights = dict.fromkeys(("lambda_image", "lambda_w", "lambda_delta"), "0") | {term: "1"}
+    stage = make_stage(*settings("smoke", "generator", {"param_dim": "10", **weights}))
+    torch.nn.init.normal_(stage.encoder.deltas[0].weight)  # offsets start at zero
+    batch = {"image": torch.rand(4, 3, 32, 32) * 2 - 1, "params": torch.randn(4, 10)}
+    loss, _ = stage.distill(batch, torch.Generator().manual_seed(0))
+    loss.backward()
+    parts = {"style": stage.generator.style, "encoder": stage.encoder}
+    grads = {name: [p.grad for p in part.parameters() if p.grad is not None] for name, part in parts.items()}
+    for name, found in grads.items():
+        assert any(grad.any() for grad in found) == (name == moved), name
 
 
 @pytest.mark.parametrize("stage", ["g", "e", "i"])
