@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -64,9 +65,10 @@ def _share_arena(onnxruntime: ModuleType) -> None:
     kind, memory = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
     as_requested = {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1,
                     "max_dead_bytes_per_chunk": -1}  # fmt: skip
-    onnxruntime.create_and_register_allocator(
-        onnxruntime.OrtMemoryInfo("Cpu", kind, 0, memory), onnxruntime.OrtArenaCfg(as_requested)
-    )
+    with suppress(Exception):  # no class of its own: the program around us registered one, which then serves
+        onnxruntime.create_and_register_allocator(
+            onnxruntime.OrtMemoryInfo("Cpu", kind, 0, memory), onnxruntime.OrtArenaCfg(as_requested)
+        )
 
 
 class OrtBackend:
@@ -196,7 +198,7 @@ class OrtBackend:
         # Threads that spin while they wait take the time of the next session, of decoding and of encoding:
         # half of all CPU time of a small model (benchmarks/README.md).
         add("session.intra_op.allow_spinning", "0")
-        if self._kind == "cpu" and not self._large:  # packing takes longer than it saves in ten runs
+        if self._kind == "cpu" and not self._large:  # packing takes as long as it saves in twenty runs
             add("session.disable_prepacking", "1")
         if self._large:  # a pattern would be a second arena, of the first batch's size
             options.enable_mem_pattern = False
