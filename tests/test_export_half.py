@@ -11,7 +11,7 @@ from onnx import TensorProto, shape_inference
 from torch import nn
 
 import export.bundle as bundle
-from export.activations import MOST_FOR_HALF
+from export.activations import MOST_FOR_HALF, _Largest
 from export.folding import folded
 from export.parity import table
 from tests.export_models import randomised, small_model
@@ -20,6 +20,7 @@ from wagi.config import settings
 from wagi.data import open_dataset
 from wagi.irse import SqueezeExcite
 from wagi.model import WaGI
+from wagi.small_encoder import SmallEncoder
 from wagi.swagan import State
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
@@ -54,6 +55,25 @@ def test_every_graph_is_within_the_limit(exported) -> None:
         # Half precision shows: these are not the FP32 graphs.
         assert graph.parity["max_abs"] > 1e-5
         assert graph.max_activation == found.largest[name] < MOST_FOR_HALF
+
+
+@torch.no_grad()
+def test_a_trunk_that_grew_beyond_half_precision_fits_again() -> None:
+    """The codes of a small encoder do not depend on the size of what its norms divide by."""
+    torch.manual_seed(0)
+    encoder = SmallEncoder(6, 16, input_size=32, width=16).eval()
+    for delta in encoder.deltas:
+        nn.init.normal_(delta.weight, std=0.05)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    for factor in (1.0, 2.0**17):
+        encoder.stem.weight *= factor
+        with _Largest() as before:
+            wanted = encoder(images)
+        half = folded(encoder, torch.float16).float()
+        with _Largest() as after:
+            found = half(images)
+        assert (before.value > 65504) == (factor > 1) and after.value < MOST_FOR_HALF
+        assert psnr(found[None].numpy(), wanted[None].numpy()) > LIMIT_DB
 
 
 def test_convolutions_are_half_and_the_sensitive_rest_is_not(exported) -> None:
