@@ -206,7 +206,8 @@ def _add_processes(report: dict[str, Any], opener: Opener, scratch: Path, thread
                 bundle = opener.bundle(precision)
                 run |= processes.measure_runtime(photo, bundle, name, precision, threads)
         except processes.Failed as error:
-            report["skipped"][f"process of {name} {precision}"] = str(error)
+            said = str(error).replace(f"{processes.ROOT}/", "")
+            report["skipped"][f"process of {name} {precision}"] = said
 
 
 def stages(size: int) -> dict[str, float]:
