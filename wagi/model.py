@@ -117,9 +117,13 @@ class WaGI(nn.Module):
         state, naive = self.reconstruct(ws_edit)
         residual = inversion.residual
         if faded:
-            residual = fade(residual, self.low_fidelity(inversion.naive), self.low_fidelity(naive))
+            residual = self.carry(residual, inversion.naive, naive)
         aligned, image = self.fuse(ws_edit, state, naive, residual)
         return Inversion(ws_edit, naive, residual, aligned, image)
+
+    def carry(self, residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """What is left of a residual [N, 3, R, R] when an edit turns the naive `before` into `after`."""
+        return fade(residual, self.low_fidelity(before), self.low_fidelity(after))
 
     def _check(self, images: Tensor) -> None:
         expected = (3, self.generator.size, self.generator.size)

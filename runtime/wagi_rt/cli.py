@@ -16,8 +16,9 @@ from wagi_rt.console import say
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _STARTED = time.perf_counter()
 _INTERRUPTED = 130
@@ -49,7 +50,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line per mistake."""
+    """One line per mistake; sub-commands are parsers of this kind too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Help, **options)
 
     def error(self, message: str) -> NoReturn:
         say(f"error: {message}; see {self.prog} --help")
@@ -115,13 +119,12 @@ def build_parser() -> argparse.ArgumentParser:
         prog="wagi-rt",
         description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
         epilog=_EXAMPLES,
-        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     invert = commands.add_parser(
-        "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES, formatter_class=_Help
+        "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES
     )
     add = invert.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image files, folders of images, or - for stdin")
@@ -151,9 +154,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
     info = commands.add_parser(
-        "info", help="describe a bundle", description="Describe a bundle, check its hashes.",
-        formatter_class=_Help,
-    )  # fmt: skip
+        "info", help="describe a bundle", description="Describe a bundle, check its hashes."
+    )
     info.add_argument("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
     info.add_argument("--json", action="store_true", help="as one JSON object")
 
@@ -161,7 +163,6 @@ def build_parser() -> argparse.ArgumentParser:
         "bench",
         help="measure latency",
         description="Measure whole inversions, file bytes to file bytes; prints JSON.",
-        formatter_class=_Help,
     )
     add = bench.add_argument
     _add_engine(bench)
@@ -181,8 +182,32 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what stdout cannot
+    return _status(lambda: _dispatch(args))
+
+
+def command() -> NoReturn:
+    """The installed command: `main`, then the end of the process without the interpreter's tidying up.
+
+    That takes a tenth of a cold start, and nothing is left to tidy: files are closed, threads joined.
+    """
     try:
-        return _dispatch(args)
+        status = main()
+    except SystemExit as end:  # --help, wrong usage, SIGTERM
+        status = end.code if isinstance(end.code, int) else 0
+    flushed = _status(_flush)
+    os._exit(status or flushed)
+
+
+def _flush() -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return 0
+
+
+def _status(work: Callable[[], int]) -> int:
+    """The exit status of `work`, whose failures become one line."""
+    try:
+        return work()
     except UserError as error:
         say(f"error: {error}")
         return error.status
@@ -199,26 +224,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("error: interrupted; outputs that are listed above are complete")
         return _INTERRUPTED
-
-
-def command() -> NoReturn:
-    """The installed command: `main`, then the end of the process without the interpreter's tidying up.
-
-    That takes a tenth of a cold start, and nothing is left to tidy: files are closed, threads joined.
-    """
-    try:
-        status = main()
-    except SystemExit as end:  # --help, wrong usage, SIGTERM
-        status = end.code if isinstance(end.code, int) else 0
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        status = status or 1
-    except OSError as error:
-        say(f"error: stdout: {error.strerror or error}; check the output")
-        status = status or 1
-    os._exit(status)
 
 
 def _dispatch(args: argparse.Namespace) -> int:

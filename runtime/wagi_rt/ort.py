@@ -198,12 +198,11 @@ class OrtBackend:
         # Threads that spin while they wait take the time of the next session, of decoding and of encoding:
         # half of all CPU time of a small model (benchmarks/README.md).
         add("session.intra_op.allow_spinning", "0")
-        if self._kind == "cpu" and not self._large:  # packing takes as long as it saves in twenty runs
-            add("session.disable_prepacking", "1")
         if self._large:  # a pattern would be a second arena, of the first batch's size
             options.enable_mem_pattern = False
-        if self._large and not self._lean:
-            add("session.use_env_allocators", "1")
+            add("session.use_env_allocators", "0" if self._lean else "1")
+        elif self._kind == "cpu":  # packing takes as long as it saves in twenty runs
+            add("session.disable_prepacking", "1")
         disabled = None
         if self._lean:
             options.enable_cpu_mem_arena = False

@@ -76,7 +76,7 @@ def edited_images(model: "WaGI", source: "Tensor", edited: "Tensor", ws_edit: "T
     shipped, whole = (model.edit(inversion, ws_edit, faded) for faded in (True, False))
     naive = shipped.naive
     true = model.residual(edited, naive)
-    state, _ = model.reconstruct(ws_edit)
+    state = model.generator.prefix(ws_edit, model.fusion_start)
     scale = naive.shape[-1] // residual.shape[-1]
     pasted = residual.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     images = {

@@ -14,7 +14,7 @@ from wagi.checkpoint import PARTS, build_part
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
-from wagi.model import WaGI, area_resize, fade
+from wagi.model import WaGI, area_resize
 from wagi.swagan import State
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
@@ -96,8 +96,7 @@ class InversionStage(Stage):
         given = self._warp(residual, rng)
         if edits.any():
             before = model.reconstruct(model.encode(image[edits]))[1]
-            places = (model.low_fidelity(before), model.low_fidelity(naive[edits]))
-            given[edits] = fade(model.residual(image[edits], before), *places)
+            given[edits] = model.carry(model.residual(image[edits], before), before, naive[edits])
         return Task(target, mask, ws, state, naive, residual, given)
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
