@@ -128,7 +128,7 @@ def build_only() -> int:
     """Exit status: 0 when everything was compiled."""
     from benchmarks.gpu import haar, plugin
     from benchmarks.gpu.common import BUILT, attempt
-    from wagi_rt.trt_engines import PLUGIN_LIBRARY
+    from wagi_rt.engines.trt_plans import PLUGIN_LIBRARY
 
     makers = {haar.LIBRARY: haar.compile_kernels, PLUGIN_LIBRARY: plugin.compile_library,
               plugin.HARNESS: plugin.compile_harness}  # fmt: skip

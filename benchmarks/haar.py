@@ -60,7 +60,7 @@ def session(name: str, threads: int) -> Callable[[Any], Any]:
     import onnxruntime
     from onnx import TensorProto, helper
 
-    from export.functions import add_functions
+    from export.haar_functions import add_functions
     from export.trace import DEFAULT_OPSET
 
     channels = (_COLOURS, 4 * _COLOURS) if name == "HaarDWT" else (4 * _COLOURS, _COLOURS)
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from benchmarks.timing import interleave
-    from wagi.output import write_json
+    from wagi.files import write_json
 
     torch.set_num_threads(args.threads)
     samples = interleave(works(args.size, args.batch, args.threads), args.rounds, warmup=2)

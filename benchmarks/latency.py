@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     from benchmarks.measure import measure
     from benchmarks.processes import cold_start
     from benchmarks.report import text
-    from wagi.output import write_json
+    from wagi.files import write_json
 
     check(args)
     if args.gpu and not torch.cuda.is_available():

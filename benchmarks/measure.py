@@ -14,9 +14,8 @@ from benchmarks import floor, processes
 from benchmarks.candidates import TORCH, Key, Opener, Skip, Work, precisions
 from benchmarks.models import prepare
 from benchmarks.timing import Samples, interleave
-from wagi_rt import image as pictures
 from wagi_rt import manifest as manifests
-from wagi_rt import probes
+from wagi_rt import pictures, probes
 from wagi_rt.errors import UserError
 
 Say = Callable[[str], None]

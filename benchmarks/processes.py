@@ -50,8 +50,7 @@ def run_python(*arguments: str, cache: Path | None = None) -> str:
 
 def write_photo(folder: Path, size: int) -> Path:
     """A JPEG with detail at every scale."""
-    from wagi_rt import image as pictures
-    from wagi_rt import probes
+    from wagi_rt import pictures, probes
 
     path = folder / f"photo-{size}.jpg"
     path.write_bytes(pictures.encode(pictures.to_uint8(probes.images(size, _SEED, 1))[0], ".jpg"))

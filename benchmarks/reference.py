@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.fusion import Gates, gate
-from wagi.layers import ModulatedConv2d, StyledConv
 from wagi.model import Inversion, WaGI
-from wagi.swagan import NO_GATES, Generator, ToWavelets
+from wagi.networks.fusion import Gates, gate
+from wagi.networks.layers import ModulatedConv2d, StyledConv
+from wagi.networks.swagan import NO_GATES, Generator, ToWavelets
 
 
 def upfirdn(
@@ -75,7 +75,7 @@ def resample(layer: ToWavelets, skip: Tensor) -> Tensor:  # N,12,H,W => N,12,2H,
 
 
 def generate(generator: Generator, ws: Tensor, gates: Gates = NO_GATES) -> Tensor:
-    """One whole pass: ws [N, n_latent, style_dim] => images [N, 3, S, S]. Gates as in wagi.swagan."""
+    """One whole pass: ws [N, n_latent, style_dim] => images [N, 3, S, S]. Gates: wagi.networks.swagan."""
     noises = dict(generator.noises.named_buffers())
     x = generator.input.input.repeat(len(ws), 1, 1, 1)
     x = styled_convolution(generator.conv1, x, ws[:, 0], noises["noise_0"])

@@ -187,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from wagi.errors import UserError
-    from wagi.output import beside, write_text
+    from wagi.files import beside, write_text
 
     try:
         reports = [json.loads(path.read_text()) for path in args.results]

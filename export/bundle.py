@@ -16,8 +16,8 @@ import torch
 
 from export.activations import MOST_FOR_HALF, largest_activations
 from export.graphs import Graph, build_graphs
-from export.join import join
 from export.parity import Arrays, Row, compare, failure, make_probes, reference
+from export.pipeline import join
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.model import WaGI

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wagi_rt.errors import UserError
-from wagi_rt.image import write_beside
 from wagi_rt.manifest import Shapes
+from wagi_rt.pictures import write_beside
 
 LEAST_VERSION = 11
 _INSTALL = "run: pip install tensorrt-cu13 (it fetches NVIDIA's libraries)"
@@ -38,7 +38,7 @@ class Built:
 
 
 def import_builder() -> Any:
-    """The full tensorrt, or one line that says what is missing. Only after `wagi_rt.trt_cuda.probe`."""
+    """The full tensorrt, or one line that says what is missing. Only after `trt_cuda.probe`."""
     try:
         trt = import_module("tensorrt")
     except ModuleNotFoundError:
@@ -57,7 +57,7 @@ def build(
 ) -> Built:
     """Parse `model` and build its plan, one profile over the batch.
 
-    log: the builder's logger (wagi_rt.trt_program.logger). shapes: the inputs without the batch. cache: the
+    log: the builder's logger (trt_program.logger). shapes: the inputs without the batch. cache: the
     timing cache, read and renewed. say: one line of progress. UserError when TensorRT refuses the graph.
     """
     builder = trt.Builder(log)

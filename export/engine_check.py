@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from wagi_rt.engines.ort import OrtBackend
+from wagi_rt.engines.trt import CHAIN, RESIDUAL, SHRINK, tensors
 from wagi_rt.errors import UserError
-from wagi_rt.image import area_resize
 from wagi_rt.manifest import PIPELINE, Manifest
-from wagi_rt.ort import OrtBackend
-from wagi_rt.trt import CHAIN, RESIDUAL, SHRINK, tensors
+from wagi_rt.pictures import area_resize
 
 Arrays = dict[str, np.ndarray]
 # For graphs without a limit: bundles of schema 1, and FP32 arithmetic between the graphs.

@@ -8,12 +8,12 @@ from typing import Any
 from export.engine_build import Options, build
 from export.engine_check import Arrays, check, limit_db
 from export.glue import write_glue
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt import tensors
+from wagi_rt.engines.trt_plans import Record, Target
+from wagi_rt.engines.trt_program import Engines, Program, logger
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
-from wagi_rt.trt import tensors
-from wagi_rt.trt_engines import Record, Target
-from wagi_rt.trt_program import Engines, Program, logger
 
 IMAGES = 3  # that an engine is checked with, or more if its smallest batch is larger
 HEADER = f"{'engine':<10} {'MB':>8} {'plugin layers':>13} {'PSNR dB':>8} {'limit':>6}"
@@ -22,7 +22,7 @@ HEADER = f"{'engine':<10} {'MB':>8} {'plugin layers':>13} {'PSNR dB':>8} {'limit
 def stored(target: Target, name: str, options: Options) -> bool:
     """Whether the cache holds a whole engine with this profile."""
     try:
-        record = trt_engines.read_plan(target, name)[1]
+        record = trt_plans.read_plan(target, name)[1]
     except UserError:
         return False
     return record.batch == _batch(options) and record.version_compatible == options.version_compatible
@@ -57,7 +57,7 @@ class Maker:
         inputs, outputs = shapes = tensors(self.manifest, name)
         graph = self.manifest.graphs.get(name)
         path = self.manifest.folder / graph.file if graph else write_glue(self.manifest, name, scratch)
-        timings = trt_engines.cache() / f"{self.target.key}.timing"
+        timings = trt_plans.cache() / f"{self.target.key}.timing"
         self.log.clear()
         built = build(self.builder, self.log, path, inputs, self.options, timings, self.say)
         engine = self.engines.deserialise(f"engine '{name}'", built.plan, shapes)
@@ -67,7 +67,7 @@ class Maker:
             measured = check(name, program.run, reference, self._batches(), limit)
         finally:
             program.close()
-        trt_engines.write_plan(
+        trt_plans.write_plan(
             self.target, self._record(name, built.plan, built.plugin_layers, measured), built.plan
         )
         megabytes = len(built.plan) / 1e6
@@ -82,7 +82,7 @@ class Maker:
     def _record(self, name: str, plan: bytes, plugin_layers: int, psnr_db: dict[str, float]) -> Record:
         target = self.target
         return Record(
-            schema=trt_engines.SCHEMA,
+            schema=trt_plans.SCHEMA,
             engine=name,
             key=target.key,
             model=target.model,

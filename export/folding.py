@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from wagi.fusion import ScaledLeakyReLU
-from wagi.irse import SqueezeExcite
-from wagi.layers import EqualConv2d, EqualLinear
-from wagi.small_encoder import SmallEncoder
+from wagi.networks.fusion import ScaledLeakyReLU
+from wagi.networks.irse import SqueezeExcite
+from wagi.networks.layers import EqualConv2d, EqualLinear
+from wagi.networks.small_encoder import SmallEncoder
 
 _TRUNK = 2.0**-6  # of a small encoder in half precision: 577 instead of 36900 in the embedded model
 
@@ -61,7 +61,7 @@ class GroupNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """`wagi.irse.SqueezeExcite` with mean and matrix products in FP32 (tensorrt11.md, FP32 islands)."""
+    """`wagi.networks.irse.SqueezeExcite` with mean and matrix products in FP32 (FP32 islands)."""
 
     def __init__(self, module: SqueezeExcite) -> None:
         super().__init__()

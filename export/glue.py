@@ -1,7 +1,7 @@
 """The arithmetic between a bundle's graphs as two small ONNX graphs, for chains that stay on the GPU.
 
-`wagi_rt.trt.CHAIN` runs them between the bundle's own; the definition is `wagi_rt.session`: area resize to
-the residual's resolution, and the residual of the clipped naive inversion (the paper's section 3.2).
+`wagi_rt.engines.trt.CHAIN` runs them between the bundle's own; the definition is `wagi_rt.session`: area
+resize to the residual's resolution, and the residual of the clipped naive image (the paper's section 3.2).
 """
 
 from pathlib import Path
@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from wagi_rt.engines.trt import RESIDUAL, SHRINK, glue
 from wagi_rt.manifest import Manifest, Shapes
-from wagi_rt.trt import RESIDUAL, SHRINK, glue
 
 _OPSET, _IR = 18, 9
 

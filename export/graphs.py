@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from export.folding import cast, folded
 from export.synthesis import Synthesis, bands
-from wagi.fusion import Gates
-from wagi.layers import channels
 from wagi.model import WaGI, area_resize
-from wagi.swagan import NO_GATES
+from wagi.networks.fusion import Gates
+from wagi.networks.layers import channels
+from wagi.networks.swagan import NO_GATES
 from wagi_rt.manifest import GRAPHS, PIPELINE, PIPELINE_TENSORS
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}

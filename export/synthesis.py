@@ -1,4 +1,4 @@
-"""The generator as it is exported: the numbers of `wagi.swagan.Generator`, in fewer and faster operations.
+"""The generator as it is exported: the numbers of `swagan.Generator`, in fewer and faster operations.
 
 What changes, each equal to the training module in exact arithmetic (tests/test_export_formulation.py):
 - a modulated convolution is `demod * Conv(x * style, W)` with constant W; sqrt(2) of the activation sits in
@@ -22,15 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folding import cast, linear
-from wagi.fusion import WAVELET_CHANNELS, Gate, Gates
 from wagi.haar import inverse_haar
-from wagi.layers import ModulatedConv2d, StyledConv, fir_kernel
-from wagi.swagan import Generator
+from wagi.networks.fusion import WAVELET_CHANNELS, Gate, Gates
+from wagi.networks.layers import ModulatedConv2d, StyledConv, fir_kernel
+from wagi.networks.swagan import Generator
 
 # transposed: 3x3 with stride 2, then the FIR per channel; single: both as one 6x6 kernel; polyphase: a 3x3
 # convolution to four times the channels, then pixel shuffle. On CPUs the first is the fastest (measured).
 UP_FORMS = ("transposed", "single", "polyphase")
-_EPS = 1e-8  # of wagi.layers.ModulatedConv2d
+_EPS = 1e-8  # of wagi.networks.layers.ModulatedConv2d
 _NO_STYLE = 1e-12  # least largest style: a zero style divides by it
 _GAIN = math.sqrt(2)
 
@@ -139,7 +139,7 @@ def polyphase_kernel(weight: Tensor) -> Tensor:  # C',C,3,3 => 4C',C,3,3
 
 
 class Convolution(nn.Module):
-    """wagi.layers.StyledConv: x [N, C, H, W] and its Style -> activated [N, C', H, W] or [N, C', 2H, 2W]."""
+    """layers.StyledConv: x [N, C, H, W] and its Style -> activated [N, C', H, W] or [N, C', 2H, 2W]."""
 
     weight: Tensor
     bias: Tensor

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from export.engine_build import Options
+    from wagi_rt.engines.trt_cuda import Device
     from wagi_rt.manifest import Manifest
-    from wagi_rt.trt_cuda import Device
 
 _SEED = 20  # of the inputs for bundles that store none
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from export.engine_build import Options
     from wagi_rt import manifest as manifests
     from wagi_rt.backends import parse_device
-    from wagi_rt.trt_cuda import Device
+    from wagi_rt.engines.trt_cuda import Device
 
     batches = args.min_batch, args.opt_batch or args.min_batch, args.max_batch
     if not 1 <= batches[0] <= batches[1] <= batches[2]:
@@ -89,13 +89,13 @@ def _build_all(
 ) -> Path:
     """The folder of the cache into which the engines went."""
     from export.engine_build import import_builder
-    from wagi_rt import trt_engines
-    from wagi_rt.trt_program import Engines, import_tensorrt
+    from wagi_rt.engines import trt_plans
+    from wagi_rt.engines.trt_program import Engines, import_tensorrt
 
     builder = import_builder()
     runtime = builder if args.exact_version else import_tensorrt()
-    target = trt_engines.target(manifest, device.name, runtime.__version__)
-    if target.tensorrt != trt_engines.short(builder.__version__):
+    target = trt_plans.target(manifest, device.name, runtime.__version__)
+    if target.tensorrt != trt_plans.short(builder.__version__):
         versions = f"tensorrt {builder.__version__} builds, {runtime.__name__} {runtime.__version__} runs"
         raise _usage(f"{versions}: install the same version of both, or use --exact-version")
     if not args.no_plugins:
@@ -123,8 +123,8 @@ def _build_all(
 
 def _names(which: str, manifest: "Manifest") -> list[str]:
     """The engines to build, in running order."""
+    from wagi_rt.engines.trt import CHAIN
     from wagi_rt.manifest import PIPELINE
-    from wagi_rt.trt import CHAIN
 
     if which == "default":
         which = manifest.default
@@ -138,15 +138,15 @@ def _names(which: str, manifest: "Manifest") -> list[str]:
 
 def _load_plugins(*modules: Any) -> None:
     """Into the builder and into the runtime, which have registries of their own."""
-    from wagi_rt import trt_engines
+    from wagi_rt.engines import trt_plans
     from wagi_rt.errors import UserError
 
-    path = trt_engines.find_plugins()
+    path = trt_plans.find_plugins()
     if path is None:
-        missing = f"the plugin library {trt_engines.PLUGIN_LIBRARY} is not here"
+        missing = f"the plugin library {trt_plans.PLUGIN_LIBRARY} is not here"
         raise UserError(f"{missing}: build it with CMake and set WAGI_PLUGINS to it, or add --no-plugins")
     for module in dict.fromkeys(modules):
-        trt_engines.load_plugins(module, path)
+        trt_plans.load_plugins(module, path)
 
 
 def _stored_inputs(manifest: "Manifest", batch: int) -> "np.ndarray":

@@ -12,7 +12,7 @@ import onnx_ir.passes.common as passes
 import torch
 from torch import Tensor, nn
 
-from export.functions import add_functions
+from export.haar_functions import add_functions
 from export.weights import WeightStore, store_half
 
 # SpaceToDepth, CastLike and Split(num_outputs) need 18; the exporter itself writes 18 or newer.

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
 
 MAGIC = b"FAKE PLAN\n"
 GPU, VERSION = "FAKE GPU 9000", "11.4.0.106"
@@ -275,4 +275,4 @@ def install(monkeypatch: Any, cuda: FakeCuda, *modules: Any) -> None:
     found = {module.__name__: module for module in modules}
     for name in ("tensorrt_lean", "tensorrt_lean_bindings", "tensorrt"):
         monkeypatch.setitem(sys.modules, name, found.get(name))
-    monkeypatch.setattr(trt_engines, "_loaded", {})
+    monkeypatch.setattr(trt_plans, "_loaded", {})

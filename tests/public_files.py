@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wagi.layers import channels
-from wagi.stylegan2 import StyleGAN2Generator
-from wagi.swagan import Generator
+from wagi.networks.layers import channels
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Generator
 
 TINY = dict(style_dim=8, n_mlp=2, channel_multiplier=0.125, max_channels=8)
 

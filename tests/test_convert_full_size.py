@@ -52,10 +52,10 @@ def test_memory(converted):
 def test_export_parity(converted, tmp_path):
     """The generator at full width in a whole model; encoder and heads are small, they are not converted."""
     from export.bundle import export_model
-    from wagi.alignment import DistortionAligner
-    from wagi.fusion import ConsultationEncoder
     from wagi.model import WaGI
-    from wagi.small_encoder import SmallEncoder
+    from wagi.networks.alignment import DistortionAligner
+    from wagi.networks.fusion import ConsultationEncoder
+    from wagi.networks.small_encoder import SmallEncoder
 
     torch.manual_seed(0)
     generator = checkpoint.load_generator(converted[0])

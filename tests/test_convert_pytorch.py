@@ -15,15 +15,15 @@ from public_files import (
 from safetensors import safe_open
 
 from wagi import checkpoint, convert
-from wagi.alignment import DistortionAligner
-from wagi.conversion import networks
+from wagi.conversion import rebuild
 from wagi.conversion.files import read_released
-from wagi.e4e import Encoder4Editing
 from wagi.features import LPIPS, ArcFace
-from wagi.fusion import ConsultationEncoder, Gates
-from wagi.irse import Backbone
-from wagi.psp import PixelToStyle
-from wagi.swagan import Generator
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.fusion import ConsultationEncoder, Gates
+from wagi.networks.irse import Backbone
+from wagi.networks.psp import PixelToStyle
+from wagi.networks.swagan import Generator
 
 
 def run(*arguments) -> int:
@@ -119,9 +119,9 @@ def test_widths_are_found_from_shapes():
     for multiplier, limit, size in ((2, 512, 1024), (1, 512, 256), (0.125, 128, 64), (2, 16, 32)):
         with torch.device("meta"):
             model = Generator(size, 8, 2, multiplier, limit)
-        config = networks.generator_config(model.state_dict(), "x")
-        again = networks.part(config, "generator")
-        assert not networks.listed(again, model.state_dict())
+        config = rebuild.generator_config(model.state_dict(), "x")
+        again = rebuild.part(config, "generator")
+        assert not rebuild.listed(again, model.state_dict())
 
 
 # ------------------------------------------------------------------------------ encoders, whole models
@@ -240,7 +240,7 @@ def test_irse50(tmp_path):
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips(tmp_path, net, capsys):
     torch.manual_seed(0)
-    trunk, linear = networks.trunk(net), networks.linear(net)
+    trunk, linear = rebuild.trunk(net), rebuild.linear(net)
     state = {**trunk.state_dict(), "classifier.1.weight": torch.zeros(2, 2)}
     write_flat(tmp_path / "trunk.pth", state, legacy=True)
     write_flat(tmp_path / "linear.pth", linear.state_dict())

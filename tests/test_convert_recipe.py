@@ -11,10 +11,10 @@ from PIL import Image
 from public_files import randomise, tf_variables, write_flat, write_tf
 
 from wagi import checkpoint, convert, train
-from wagi.conversion import networks
-from wagi.e4e import Encoder4Editing
+from wagi.conversion import rebuild
 from wagi.features import load_weights
-from wagi.irse import Backbone
+from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.irse import Backbone
 
 SHORT = ("--batch", "2", "--steps", "1", "--set", "holdout=1", "--device", "cpu", "--threads", "1")
 # The encoder of the preset needs 256 px and its full width; at 32 px the small one takes its place.
@@ -48,9 +48,9 @@ def public_files(folder: Path, size: int) -> None:
     torch.manual_seed(0)
     write_tf(folder / "swagan-ffhq.pkl", tf_variables(size))
     write_flat(folder / "model_ir_se50.pth", randomise(Backbone()).state_dict(), legacy=True)
-    trunk = {**networks.trunk("alex").state_dict(), "classifier.1.weight": torch.zeros(2, 2)}
+    trunk = {**rebuild.trunk("alex").state_dict(), "classifier.1.weight": torch.zeros(2, 2)}
     write_flat(folder / "alexnet.pth", trunk, legacy=True)
-    linear = {name: value.abs() for name, value in networks.linear("alex").state_dict().items()}
+    linear = {name: value.abs() for name, value in rebuild.linear("alex").state_dict().items()}
     write_flat(folder / "alex.pth", linear, legacy=True)
     (folder / "ffhq").mkdir()
     rng = np.random.default_rng(0)

@@ -8,9 +8,9 @@ from tolerances import NETWORK, TOL
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wagi.e4e import Backbone, Encoder4Editing, LatentDiscriminator, _merge
-from wagi.irse import Bottleneck
-from wagi.small_encoder import SmallEncoder
+from wagi.networks.e4e import Backbone, Encoder4Editing, LatentDiscriminator, _merge
+from wagi.networks.irse import Bottleneck
+from wagi.networks.small_encoder import SmallEncoder
 
 N_STYLES = 9  # coarse, middle and fine heads of e4e are all there
 

@@ -11,10 +11,11 @@ from tiny_bundle import error_line
 from training_helpers import write_portraits
 
 from wagi.data import to_float
-from wagi.evaluation import networks, training
-from wagi.evaluation.identities import IDENTITY, Identities
-from wagi.evaluation.standins import WEIGHTS, PortraitsFeatures, PortraitsID, load
+from wagi.evaluation import networks
 from wagi.portraits import NUM_PARAMETERS, edit, render, sample
+from wagi.standins import train
+from wagi.standins.identities import IDENTITY, Identities
+from wagi.standins.model import WEIGHTS, PortraitsFeatures, PortraitsID, load
 
 HELD_OUT = Identities(seed=7_001, count=8, views=3)  # another seed than that of the shipped weights
 
@@ -43,7 +44,7 @@ def test_shipped_weights_are_small():
 
 def test_identity_holds_for_people_and_poses_never_seen(views):
     pixels, yaws = views
-    report = training.verify_identity(load(PortraitsID), pixels, yaws)
+    report = train.verify_identity(load(PortraitsID), pixels, yaws)
     assert report["auc"] > 0.85 and report["auc_turned"] > 0.8
     assert report["cosine_same"] > report["cosine_different"] + 0.15
     # the same area under the curve, from embeddings of one view at a time
@@ -92,14 +93,14 @@ def test_attributes_are_read_off_portraits_never_seen():
 # --------------------------------------------------------------------------------------------- training
 
 
-def train(*words):
+def run_training(*words):
     return networks.main(["train", *(str(word) for word in words)])
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """A checkpoint after each two steps."""
-    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    monkeypatch.setattr(train, "SAVE_EVERY", 2)
 
 
 def tensors(path):
@@ -110,7 +111,7 @@ def tensors(path):
 
 def stop_at_second_save(monkeypatch):
     """Ctrl-C where the second checkpoint would be written."""
-    saves, beside = [], training.beside
+    saves, beside = [], train.beside
 
     def stopping(path):
         saves.append(path)
@@ -118,31 +119,31 @@ def stop_at_second_save(monkeypatch):
             raise KeyboardInterrupt
         return beside(path)
 
-    monkeypatch.setattr(training, "beside", stopping)
+    monkeypatch.setattr(train, "beside", stopping)
 
 
 def test_attribute_training_resumes_to_the_same_bits(tmp_path, quick, monkeypatch, capsys):
     data = write_portraits(tmp_path / "data", count=16, size=128, params=NUM_PARAMETERS)
     words = ("attributes", "--data", data, "--steps", 5, "--batch", 4)
-    assert train(*words, "--out", tmp_path / "whole") == 0
+    assert run_training(*words, "--out", tmp_path / "whole") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["held_out"] == 2 and len(report["r2"]) == 38
     with monkeypatch.context() as patch:
         stop_at_second_save(patch)
-        assert train(*words, "--out", tmp_path / "parts") == 1
+        assert run_training(*words, "--out", tmp_path / "parts") == 1
     assert "interrupted; run the same command again" in capsys.readouterr().err
     assert not (tmp_path / "parts" / PortraitsFeatures.file).exists()
-    assert train(*words, "--out", tmp_path / "parts") == 0
+    assert run_training(*words, "--out", tmp_path / "parts") == 0
     whole, parts = (tensors(tmp_path / run / PortraitsFeatures.file) for run in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     capsys.readouterr()
-    assert train(*words[:-1], 2, "--out", tmp_path / "parts") == 2
+    assert run_training(*words[:-1], 2, "--out", tmp_path / "parts") == 2
     assert "holds a run with other settings" in error_line(capsys.readouterr().err)
 
 
 def test_identity_training_starts_from_the_trunk_of_the_attributes(tmp_path, quick, capsys):
     words = ("identity", "--data", "identities:3:4:2", "--steps", 2, "--batch", 4, "--out", tmp_path)
-    assert train(*words, "--init", WEIGHTS / PortraitsFeatures.file, "--lr", 1e-9) == 0
+    assert run_training(*words, "--init", WEIGHTS / PortraitsFeatures.file, "--lr", 1e-9) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["held_out"] == 2 and report["settings"]["init"] is True
     made, start = tensors(tmp_path / PortraitsID.file), tensors(WEIGHTS / PortraitsFeatures.file)
@@ -163,5 +164,5 @@ def test_identity_training_starts_from_the_trunk_of_the_attributes(tmp_path, qui
     ],
 )
 def test_training_mistakes_cost_one_line(words, message, tmp_path, capsys):
-    assert train(*words, "--out", tmp_path / "run") == 2
+    assert run_training(*words, "--out", tmp_path / "run") == 2
     assert message in error_line(capsys.readouterr().err)

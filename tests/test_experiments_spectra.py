@@ -11,8 +11,8 @@ from tolerances import NETWORK, TOL
 from training_helpers import write_portraits
 
 from wagi import checkpoint, config, evaluate
-from wagi.experiments import regression, scores, spectra, subbands
-from wagi.fusion import Gates
+from wagi.experiments import heldout, regression, spectra, subbands
+from wagi.networks.fusion import Gates
 
 # ----------------------------------------------------------------------------------------------- spectra
 
@@ -73,7 +73,7 @@ def test_regression(tmp_path, monkeypatch):
 
 
 def test_a_fit_approaches_its_image():
-    target = scores.eight_bit(torch.linspace(-0.5, 0.5, 32).expand(1, 3, 32, 32))
+    target = heldout.eight_bit(torch.linspace(-0.5, 0.5, 32).expand(1, 3, 32, 32))
     errors = [
         float((regression.fit("smoke", "swagan", target, steps, 0.01, 0.0, seed=0) - target).square().mean())
         for steps in (1, 60)
@@ -136,16 +136,16 @@ def test_subbands(model_file, tmp_path):
     words = ["subbands", "--model", str(model_file), "--test", str(tmp_path / "data")]
     assert evaluate.main([*words, "--out", str(tmp_path / "out")]) == 0
     lines = json.loads((tmp_path / "out" / "subbands.json").read_text())["rows"]
-    left_out = [(where, band) for where in ("gate", "image") for band in scores.BANDS]
+    left_out = [(where, band) for where in ("gate", "image") for band in heldout.BANDS]
     assert [(x["left out of"], x["band"]) for x in lines] == [(None, "naive"), (None, "all bands"), *left_out]
-    images = scores.load_images(str(tmp_path / "data"), 32)
+    images = heldout.load_images(str(tmp_path / "data"), 32)
     with torch.no_grad():
         results = subbands.variants(checkpoint.load_model(model_file), images)
     for line in lines:
         result = results[line["left out of"] or "", line["band"]].numpy()
         pixels = np.round((np.clip(result, -1, 1) + 1) * 127.5) / 127.5 - 1
         low, details = pywt.dwt2(pixels - images.numpy(), "haar")
-        for band, error in zip(scores.BANDS, (low, *details), strict=True):
+        for band, error in zip(heldout.BANDS, (low, *details), strict=True):
             assert line[band] == pytest.approx(np.square(error).mean(), rel=1e-3), (line["band"], band)
     assert (tmp_path / "out" / "subbands.png").read_bytes().startswith(b"\x89PNG")
 

@@ -13,7 +13,7 @@ from training_helpers import assert_same_bits, write_portraits
 
 from wagi import checkpoint, config, evaluate
 from wagi.evaluation import inverters, measure, protocols
-from wagi.experiments import published, report, rows, scores
+from wagi.experiments import heldout, published, rows, tables
 from wagi.experiments.runs import Runs, Task
 from wagi.training import loop
 
@@ -123,7 +123,7 @@ def test_an_aligner_that_does_nothing_scores_as_doing_nothing(world, monkeypatch
     model = checkpoint.load_model(path)
     model.aligner.forward = lambda residual, image: residual
     monkeypatch.setattr(checkpoint, "load_model", lambda _: model)
-    found = scores.score(path, scores.load_images(str(world / "test"), 32))
+    found = heldout.score(path, heldout.load_images(str(world / "test"), 32))
     assert found["ada_l1"] == pytest.approx(found["warped_l1"]) and found["warped_l1"] > 0
 
 
@@ -136,7 +136,7 @@ def test_bands_obey_theorem_1(world):
     l2 = {row["row"]: row["L2"]["values"][0] for row in result(world, "table2")["rows"][2:]}
     for line in result(world, "bands")["rows"]:
         if line["method"] in ("HFGI-style (A)", "WaGI (D)"):
-            cells = [line[band] for band in scores.BANDS]
+            cells = [line[band] for band in heldout.BANDS]
             for cell in cells:
                 assert cell["mean"] == pytest.approx(statistics.fmean(cell["values"]))
                 assert cell["min"] < cell["max"], "the seeds change nothing"
@@ -247,10 +247,10 @@ def test_a_failing_run_is_named(world, tmp_path, capsys):
 
 
 def test_cells_and_spreads():
-    assert report.cell(None) == "-" and report.cell(0.0231234) == "0.02312" and report.cell("x") == "x"
-    assert report.cell(report.spread([0.5])) == "0.5000"
-    found = report.spread([1.0, 2.0, 3.0])
+    assert tables.cell(None) == "-" and tables.cell(0.0231234) == "0.02312" and tables.cell("x") == "x"
+    assert tables.cell(tables.spread([0.5])) == "0.5000"
+    found = tables.spread([1.0, 2.0, 3.0])
     assert found["std"] == pytest.approx(statistics.stdev([1, 2, 3]))
-    assert report.cell(found) == "2.000 ± 1 (1.000..3.000)"
-    table = report.markdown_table([{"a": 1, "b": 2.0}, {"a": "longer"}], ["a", "b"]).splitlines()
+    assert tables.cell(found) == "2.000 ± 1 (1.000..3.000)"
+    table = tables.markdown_table([{"a": 1, "b": 2.0}, {"a": "longer"}], ["a", "b"]).splitlines()
     assert len({len(line) for line in table}) == 1 and table[3].split("|")[2].strip() == "-"

@@ -12,13 +12,13 @@ from export.graphs import build_graphs
 from export.synthesis import UP_FORMS, Layer, Styles, Synthesis, polyphase_kernel, resample_kernel, up_kernel
 from tests.export_models import randomised, small_model
 from tests.tolerances import NETWORK, TOL
-from wagi.alignment import DistortionAligner
-from wagi.e4e import StyleHead
-from wagi.fusion import ConsultationEncoder, Gates
-from wagi.irse import Bottleneck, stem
-from wagi.layers import EqualConv2d, ModulatedConv2d, fir, fir_kernel
-from wagi.stylegan2 import StyleGAN2Generator
-from wagi.swagan import Generator, State
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import StyleHead
+from wagi.networks.fusion import ConsultationEncoder, Gates
+from wagi.networks.irse import Bottleneck, stem
+from wagi.networks.layers import EqualConv2d, ModulatedConv2d, fir, fir_kernel
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Generator, State
 
 FP32 = TOL[torch.float32]
 

@@ -7,11 +7,11 @@ import torch
 from export.bundle import export_model
 from export.parity import table
 from tests.tolerances import EXPORT_ATOL
-from wagi.alignment import DistortionAligner
-from wagi.e4e import Encoder4Editing
-from wagi.fusion import ConsultationEncoder
 from wagi.model import WaGI
-from wagi.swagan import Generator
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.swagan import Generator
 
 
 @pytest.mark.slow

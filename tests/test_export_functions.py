@@ -11,12 +11,12 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from export.functions import ATTRIBUTES, NAMES, add_functions, haar_function
+from export.haar_functions import ATTRIBUTES, NAMES, add_functions, haar_function
 from export.trace import trace, write_graph
 from export.weights import WeightStore
 from tests.tolerances import TOL
 from wagi.haar import haar, inverse_haar
-from wagi.layers import ModulatedConv2d
+from wagi.networks.layers import ModulatedConv2d
 
 CHANNELS = {"HaarDWT": 3, "HaarIDWT": 12}
 DTYPES = {np.float32: TensorProto.FLOAT, np.float16: TensorProto.FLOAT16}

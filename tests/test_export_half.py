@@ -18,10 +18,10 @@ from tests.export_models import randomised, small_model
 from wagi.checkpoint import PARTS, build_part
 from wagi.config import settings
 from wagi.data import open_dataset
-from wagi.irse import SqueezeExcite
 from wagi.model import WaGI
-from wagi.small_encoder import SmallEncoder
-from wagi.swagan import State
+from wagi.networks.irse import SqueezeExcite
+from wagi.networks.small_encoder import SmallEncoder
+from wagi.networks.swagan import State
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import psnr

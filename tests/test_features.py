@@ -7,7 +7,7 @@ from tolerances import TOL
 
 from wagi.errors import UserError
 from wagi.features import LPIPS, ArcFace, load_strict
-from wagi.irse import Backbone
+from wagi.networks.irse import Backbone
 
 # torchvision's layouts: index in `features` -> (in, out, kernel); the public lin files' channels.
 CONVS = {

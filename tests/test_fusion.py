@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from tolerances import NETWORK, TOL
 from torch import nn
 
-from wagi.alignment import DistortionAligner, _join
-from wagi.fusion import ConsultationEncoder, Gates, gate
+from wagi.networks.alignment import DistortionAligner, _join
+from wagi.networks.fusion import ConsultationEncoder, Gates, gate
 
 SMALL = dict(
     resolution=64, feature_channels={16: 24, 32: 12}, wavelet_levels=(32,), widths=(6, 8, 10), hidden=8

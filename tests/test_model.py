@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from scipy.ndimage import uniform_filter
 from tolerances import NETWORK
 
-from wagi.alignment import DistortionAligner
-from wagi.fusion import ConsultationEncoder
 from wagi.model import Inversion, WaGI, area_resize, fade
-from wagi.small_encoder import SmallEncoder
-from wagi.stylegan2 import StyleGAN2Generator
-from wagi.swagan import Generator
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.small_encoder import SmallEncoder
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Generator
 
 
 def tiny_model(size=32, cls=Generator, features=(8, 16), wavelets=(16,)) -> WaGI:

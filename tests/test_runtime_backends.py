@@ -10,7 +10,8 @@ from PIL import Image
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
 import wagi_rt
-from wagi_rt import backends, cpus
+from wagi_rt import backends
+from wagi_rt.engines import host
 from wagi_rt.errors import UserError
 
 
@@ -118,7 +119,7 @@ def test_cuda_without_a_cuda_provider_is_one_line(bundle, photo, capsys):
 
 
 def test_tensorrt_without_a_gpu_is_one_line(bundle, photo, capsys):
-    from wagi_rt import trt
+    from wagi_rt.engines import trt
 
     if trt.available()[0]:
         pytest.skip("TensorRT and a GPU are here")
@@ -129,7 +130,7 @@ def test_tensorrt_without_a_gpu_is_one_line(bundle, photo, capsys):
 
 def test_fp16_on_tensorrt_wants_half_arithmetic(monkeypatch):
     """Half storage makes FP32 engines: not what --backend trt --fp16 asks for."""
-    from wagi_rt.invert import require_precision
+    from wagi_rt.commands.invert import require_precision
 
     manifest = SimpleNamespace(precision="fp16-weights", folder="b")
     require_precision(SimpleNamespace(backend_name="onnx", manifest=manifest), True)
@@ -171,11 +172,11 @@ def test_threads_stay_within_the_containers_quota(tmp_path, monkeypatch, files, 
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(cpus.os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(cpus.os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    assert cpus.limit(tmp_path) == wanted
-    monkeypatch.setattr(cpus.os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
-    assert cpus.limit(tmp_path) == min(2, wanted or 2)
+    monkeypatch.setattr(host.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(host.os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert host.limit(tmp_path) == wanted
+    monkeypatch.setattr(host.os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
+    assert host.limit(tmp_path) == min(2, wanted or 2)
 
 
 # Arithmetic on the device

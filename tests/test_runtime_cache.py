@@ -9,7 +9,8 @@ import pytest
 from tiny_bundle import edit_manifest, write_tiny_bundle
 
 import wagi_rt
-from wagi_rt import cache, manifest, ort_cache
+from wagi_rt import files, manifest
+from wagi_rt.engines import ort_cache
 from wagi_rt.errors import UserError
 
 X = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
@@ -82,7 +83,7 @@ def test_another_model_version_or_processor_gets_other_entries(bundle, place, tm
     np.testing.assert_array_equal(invert(other), invert(other))
     assert len(entries(place)) > count
     count = len(entries(place))
-    monkeypatch.setattr(cache, "processor", lambda: "another")
+    monkeypatch.setattr(files, "processor", lambda: "another")
     invert(bundle)
     assert len(entries(place)) > count
 
@@ -102,14 +103,14 @@ def test_a_disk_without_room_is_left_alone(bundle, place, monkeypatch):
 
 
 def test_the_entries_used_longest_ago_go_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "KIND_LIMIT", 250)
+    monkeypatch.setattr(files, "KIND_LIMIT", 250)
     for age, name in enumerate(("newest", "middle", "oldest")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "graph").write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     (tmp_path / "crashed.1.tmp").mkdir()
     os.utime(tmp_path / "crashed.1.tmp", (1e9 + 5, 1e9 + 5))
-    cache.prune(tmp_path)
+    files.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["middle", "newest"]
 
 
@@ -132,10 +133,10 @@ def _rehashed(bundle) -> dict:
 
 
 def test_a_large_file_is_read_once_until_it_changes(bundle, monkeypatch):
-    monkeypatch.setattr(cache, "READ_AGAIN", 1000)
+    monkeypatch.setattr(files, "READ_AGAIN", 1000)
     read = []
-    real = cache.file_sha256
-    monkeypatch.setattr(cache, "file_sha256", lambda path: read.append(path.name) or real(path))
+    real = files.file_sha256
+    monkeypatch.setattr(files, "file_sha256", lambda path: read.append(path.name) or real(path))
     manifest.read(bundle)
     everything = len(read)
     manifest.read(bundle)

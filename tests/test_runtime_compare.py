@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wagi_rt.compare import Row, cell_size, draw_sheet, make_row
+from wagi_rt.commands.compare import Row, cell_size, draw_sheet, make_row
 
 
 def row(size: int, index: int = 0, name: str = "a.png") -> Row:

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
 from wagi_rt.errors import UserError
-from wagi_rt.image import decode, encode, fit_square, to_float, to_uint8
+from wagi_rt.pictures import decode, encode, fit_square, to_float, to_uint8
 
 PHOTO = Image.fromarray(skimage.data.astronaut())
 ORIENTATION = 0x0112

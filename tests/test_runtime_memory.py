@@ -11,7 +11,8 @@ from tiny_bundle import write_tiny_bundle
 from tolerances import NETWORK
 
 import wagi_rt
-from wagi_rt import cache, cpus
+from wagi_rt import files
+from wagi_rt.engines import host
 
 X = np.random.default_rng(0).uniform(-1, 1, (3, 3, 64, 64)).astype(np.float32)
 
@@ -32,7 +33,7 @@ def test_a_large_model_gives_the_same_images(tmp_path, monkeypatch, backend, sep
             return [session.restore(x).image for x in (X[:1], X, X[1:2]) for session in (one, two)]
 
     expected = images()
-    monkeypatch.setattr(cache, "SMALL", 1)
+    monkeypatch.setattr(files, "SMALL", 1)
     for found, wanted in zip(images(), expected, strict=True):
         np.testing.assert_allclose(found, wanted, **NETWORK)
 
@@ -40,11 +41,11 @@ def test_a_large_model_gives_the_same_images(tmp_path, monkeypatch, backend, sep
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
 def test_a_mapped_file_is_forgotten_and_read_again(tmp_path):
     path = tmp_path / "weights.bin"
-    content = np.random.default_rng(1).bytes(4 * cpus.MEGABYTE)
+    content = np.random.default_rng(1).bytes(4 * host.MEGABYTE)
     path.write_bytes(content)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         assert mapped[:] == content and resident_kb(path) >= 4 * 1024
-        cpus.forget_mapped(path)
+        host.forget_mapped(path)
         assert resident_kb(path) == 0
         assert mapped[:] == content
 
@@ -53,10 +54,10 @@ def test_a_mapped_file_is_forgotten_and_read_again(tmp_path):
 def test_a_file_mapped_to_write_is_left_alone(tmp_path):
     """Private changes live in these pages only."""
     path = tmp_path / "weights.bin"
-    path.write_bytes(bytes(cpus.MEGABYTE))
+    path.write_bytes(bytes(host.MEGABYTE))
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         mapped[:4] = b"mine"
-        cpus.forget_mapped(path)
+        host.forget_mapped(path)
         assert mapped[:4] == b"mine"
 
 

@@ -12,7 +12,8 @@ from tiny_bundle import edit_manifest, error_line, run_cli, write_tiny_bundle
 from tolerances import TOL
 
 import wagi_rt
-from wagi_rt import haar, ov, probes
+from wagi_rt import haar, probes
+from wagi_rt.engines import ov
 from wagi_rt.errors import UserError
 
 openvino = pytest.importorskip("openvino", reason="needs the extra `openvino`")
@@ -59,7 +60,7 @@ def test_results_are_not_overwritten_by_the_next_run(bundle):
 def test_wavelet_nodes_equal_the_definition(tmp_path, dtype):
     """The exporter's own nodes (function bodies that OpenVINO does not read) against wagi_rt.haar."""
     onnx = pytest.importorskip("onnx")
-    from export.functions import add_functions
+    from export.haar_functions import add_functions
 
     node = onnx.helper.make_node
     nodes = [
@@ -77,7 +78,7 @@ def test_wavelet_nodes_equal_the_definition(tmp_path, dtype):
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
     add_functions(model)
     onnx.save(model, tmp_path / "haar.onnx")
-    from wagi_rt.ov_graph import add_wavelets
+    from wagi_rt.engines.ov_graph import add_wavelets
 
     core = openvino.Core()
     add_wavelets(core)
@@ -129,7 +130,7 @@ def test_bf16_reaches_its_gate_on_the_embedded_model():
 
 def pretend_bf16(monkeypatch) -> None:
     """FAKE capability, on every CPU: bf16 is asked for, and FP32 computed."""
-    monkeypatch.setattr("wagi_rt.ov._capabilities", lambda core: ["FP32", "BF16"])
+    monkeypatch.setattr("wagi_rt.engines.ov._capabilities", lambda core: ["FP32", "BF16"])
     monkeypatch.setitem(ov._HINTS, "bf16", "f32")
 
 
@@ -167,7 +168,7 @@ def test_without_reference_values_there_is_no_bf16(bundle, monkeypatch):
 def test_sensitive_layers_are_marked_to_stay_in_fp32(tmp_path):
     """Seen in OpenVINO's own description of the marked embedded decoder: matrix products of latents have the
     mark, convolutions have not."""
-    from wagi_rt.ov_graph import add_wavelets, keep_fp32
+    from wagi_rt.engines.ov_graph import add_wavelets, keep_fp32
 
     core = openvino.Core()
     add_wavelets(core)

@@ -9,9 +9,9 @@ import skimage.data
 from PIL import Image
 from tiny_bundle import run_cli, write_tiny_bundle
 
-from wagi_rt import stages
+from wagi_rt.commands import overlap
+from wagi_rt.commands.jobs import Job
 from wagi_rt.errors import UserError
-from wagi_rt.plan import Job
 from wagi_rt.session import Session
 
 PHOTO = Image.fromarray(skimage.data.astronaut()).resize((80, 80))
@@ -78,7 +78,7 @@ def test_the_next_batch_is_read_while_one_runs_and_the_last_is_written_while_the
         return {}
 
     session.restore = restore
-    done = list(stages.run_stages(session, jobs(5), "crop", finish))
+    done = list(overlap.run_stages(session, jobs(5), "crop", finish))
     assert [item.job.source for item in done] == list("01234")
     assert threading.get_ident() not in session.threads["prepare"] | session.threads["finish"]
     assert len(session.threads["finish"]) == 1
@@ -86,7 +86,7 @@ def test_the_next_batch_is_read_while_one_runs_and_the_last_is_written_while_the
 
 def test_one_batch_needs_no_threads():
     session = Blocking()
-    done = list(stages.run_stages(session, jobs(1), "crop", lambda job, result: {}))
+    done = list(overlap.run_stages(session, jobs(1), "crop", lambda job, result: {}))
     assert len(done) == 1
     assert session.threads["prepare"] == {threading.get_ident()}
 
@@ -103,7 +103,7 @@ def test_reading_stays_one_batch_ahead_of_the_model():
         return np.zeros((3, 2, 2), np.float32), []
 
     session.prepare = prepare
-    for number, _ in enumerate(stages.run_stages(session, jobs(30), "crop", lambda job, result: {}), 1):
+    for number, _ in enumerate(overlap.run_stages(session, jobs(30), "crop", lambda job, result: {}), 1):
         ahead.append(read - number)
     assert max(ahead) <= 3
 
@@ -138,16 +138,16 @@ def test_each_failure_is_reported_in_its_place(bundle, photos, tmp_path, capsys,
 
 def test_a_stop_in_the_middle_writes_nothing_more(bundle, photos, tmp_path, monkeypatch):
     """Ctrl-C while image 2 is written: 0 and 1 are whole, nothing after 2 begins."""
-    from wagi_rt import image
+    from wagi_rt import pictures
 
-    write = image.write_atomic
+    write = pictures.write_atomic
 
     def interrupted(path, content):
         if path.name == "2.png":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(image, "write_atomic", interrupted)
+    monkeypatch.setattr(pictures, "write_atomic", interrupted)
     assert run_cli("invert", photos, "-m", bundle, "-o", tmp_path / "out") == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
 

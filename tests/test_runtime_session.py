@@ -13,9 +13,9 @@ from tiny_bundle import BLUR, N_LATENT, STYLE_DIM, write_tiny_bundle
 from tolerances import TOL
 
 import wagi_rt
+from wagi_rt.engines.ort import OrtBackend, parse_device
 from wagi_rt.errors import UserError
-from wagi_rt.image import area_resize, to_float
-from wagi_rt.ort import OrtBackend, parse_device
+from wagi_rt.pictures import area_resize, to_float
 
 PHOTO = Image.fromarray(skimage.data.astronaut())
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from wagi.alignment import DistortionAligner
-from wagi.e4e import Backbone, Encoder4Editing, LatentDiscriminator
 from wagi.errors import UserError
-from wagi.fusion import ConsultationEncoder
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import Backbone, Encoder4Editing, LatentDiscriminator
+from wagi.networks.fusion import ConsultationEncoder
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "e4e_encoder_12styles": lambda: Encoder4Editing(12),

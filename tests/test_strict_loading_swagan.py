@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from wagi.stylegan2 import StyleGAN2Generator
-from wagi.swagan import Discriminator, Generator
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Discriminator, Generator
 
 
 def difference(module: torch.nn.Module, listing: dict) -> str:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from scipy.signal import convolve2d
 from tolerances import NETWORK
 
-from wagi.fusion import Gates
-from wagi.stylegan2 import StyleGAN2Generator
-from wagi.swagan import Discriminator, Generator
+from wagi.networks.fusion import Gates
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Discriminator, Generator
 
 TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 

@@ -19,10 +19,10 @@ from export.engine_build import Options, build
 from export.engine_check import psnr_db
 from export.to_engine import main
 from wagi_rt import manifest as manifests
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt import CHAIN, TrtBackend
+from wagi_rt.engines.trt_program import logger
 from wagi_rt.session import Session
-from wagi_rt.trt import CHAIN, TrtBackend
-from wagi_rt.trt_program import logger
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("WAGI_CACHE", str(tmp_path / "cache"))
     (tmp_path / "libwagi_trt.so").touch()
     monkeypatch.setenv("WAGI_PLUGINS", str(tmp_path / "libwagi_trt.so"))
-    monkeypatch.setattr(trt_engines, "_library_places", lambda: ())
+    monkeypatch.setattr(trt_plans, "_library_places", lambda: ())
     cuda = FakeCuda()
     full, lean = fake_full_tensorrt(cuda), fake_tensorrt(cuda)
     install(monkeypatch, cuda, full, lean)
@@ -52,7 +52,7 @@ def run(bundle, *options) -> int:
 def refused(capsys, bundle, *options, status=1) -> str:
     """The one line with which a build ends; nothing of the engine is in the cache."""
     assert run(bundle, *options) == status
-    assert not list(trt_engines.cache().glob("*/pipeline.*"))
+    assert not list(trt_plans.cache().glob("*/pipeline.*"))
     return error_line(capsys.readouterr().err)
 
 
@@ -80,7 +80,7 @@ def test_what_it_builds_the_runtime_runs(tmp_path, capsys, which, default):
 
 def test_the_record_says_what_was_built(bundle, gpu):
     assert run(bundle, "--min-batch", 1, "--opt-batch", 2, "--max-batch", 8) == 0
-    (path,) = trt_engines.cache().glob("*/*.json")
+    (path,) = trt_plans.cache().glob("*/*.json")
     record = json.loads(path.read_text())
     assert record["gpu"] == GPU and record["precision"] == "fp32" and record["tensorrt"] == "11.4.0"
     assert record["versions"] == {"tensorrt": VERSION, "driver_cuda": "13.0"}
@@ -101,7 +101,7 @@ def test_an_engine_in_the_cache_is_kept(bundle, gpu, capsys):
 
 def test_a_damaged_engine_is_built_again(bundle, gpu):
     run(bundle)
-    (plan,) = trt_engines.cache().glob("*/*.plan")
+    (plan,) = trt_plans.cache().glob("*/*.plan")
     whole = plan.read_bytes()
     plan.write_bytes(whole[:100])
     assert run(bundle) == 0 and plan.read_bytes() == whole
@@ -128,7 +128,7 @@ def test_builder_flags(tmp_path, gpu, options, precision, flags):
 def test_the_timing_cache_grows(bundle, gpu):
     run(bundle)
     run(bundle, "--overwrite")
-    (timings,) = trt_engines.cache().glob("*.timing")
+    (timings,) = trt_plans.cache().glob("*.timing")
     assert timings.read_bytes() == b"timed;timed;" and gpu[1].configs[1].timings == b"timed;"
 
 
@@ -198,7 +198,7 @@ def test_what_passed_before_a_failure_is_kept(tmp_path, gpu, capsys):
     edit_manifest(folder, graphs=edit)
     assert run(folder) == 1
     assert "engine 'prefix'" in error_line(capsys.readouterr().err)
-    assert {path.stem for path in trt_engines.cache().glob("*/*.plan")} == {"shrink", "encoder"}
+    assert {path.stem for path in trt_plans.cache().glob("*/*.plan")} == {"shrink", "encoder"}
 
 
 def test_psnr():

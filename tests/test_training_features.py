@@ -7,7 +7,7 @@ import torch
 from test_features import random_files
 from training_helpers import run, weights, write_portraits
 
-from wagi.irse import Backbone
+from wagi.networks.irse import Backbone
 
 
 @pytest.fixture(scope="module")

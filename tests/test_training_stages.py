@@ -124,7 +124,7 @@ def test_paper_configurations(letter, runs, data, tmp_path):
 @torch.no_grad()
 def test_growing_starts_with_the_enlarged_picture(runs, data, tmp_path, capsys):
     """32 px to 64 px: every old layer is taken over, and the new tWavelets adds nothing yet."""
-    from wagi.layers import Upsample
+    from wagi.networks.layers import Upsample
     from wagi.training.setup import initialise
 
     small = checkpoint.load_generator(runs / "g" / "checkpoint.pt")

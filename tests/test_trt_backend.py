@@ -11,10 +11,10 @@ from tolerances import TOL
 from trt_helpers import MOST, RESOLUTION, SIZE, build, failure, pictures
 
 from wagi_rt import manifest as manifests
-from wagi_rt import trt
+from wagi_rt.engines import trt
+from wagi_rt.engines.trt import CHAIN, RESIDUAL, SHRINK, TrtBackend
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
-from wagi_rt.trt import CHAIN, RESIDUAL, SHRINK, TrtBackend
 
 
 @pytest.fixture(autouse=True)

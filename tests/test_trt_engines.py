@@ -12,9 +12,9 @@ from tiny_bundle import edit_manifest, write_tiny_bundle
 from trt_helpers import RESOLUTION, SIZE, build, failure, record
 
 from wagi_rt import manifest as manifests
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt import TrtBackend
 from wagi_rt.errors import UserError
-from wagi_rt.trt import TrtBackend
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def gpu(tmp_path, monkeypatch):
     """(fake CUDA, fake TensorRT) in place of the real modules, and a cache of this test's own."""
     monkeypatch.setenv("WAGI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("WAGI_PLUGINS", raising=False)
-    monkeypatch.setattr(trt_engines, "_library_places", lambda: ())
+    monkeypatch.setattr(trt_plans, "_library_places", lambda: ())
     cuda = FakeCuda()
     tensorrt = fake_tensorrt(cuda)
     install(monkeypatch, cuda, tensorrt)
@@ -37,7 +37,7 @@ def bundle(tmp_path_factory):
 
 
 def key(bundle, gpu=GPU, version=VERSION):
-    return trt_engines.target(manifests.read(bundle), gpu, version).key
+    return trt_plans.target(manifests.read(bundle), gpu, version).key
 
 
 # Keys
@@ -73,7 +73,7 @@ def test_the_cache_is_where_the_user_says(bundle, tmp_path, monkeypatch):
     assert folder == tmp_path / "cache" / "engines" / key(bundle)
     monkeypatch.delenv("WAGI_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert trt_engines.cache() == tmp_path / "home" / ".cache" / "wagi" / "engines"
+    assert trt_plans.cache() == tmp_path / "home" / ".cache" / "wagi" / "engines"
 
 
 # Foreign engines
@@ -165,7 +165,7 @@ def test_damaged_record(bundle, tmp_path, untouched, text):
 
 # psnr_db is kept for people; nothing is decided by it.
 @pytest.mark.parametrize(
-    "name", sorted({f.name for f in dataclasses.fields(trt_engines.Record)} - {"psnr_db"})
+    "name", sorted({f.name for f in dataclasses.fields(trt_plans.Record)} - {"psnr_db"})
 )
 @pytest.mark.parametrize("value", [None, "x"])
 def test_a_record_with_a_wrong_value(bundle, tmp_path, name, value):
@@ -177,17 +177,17 @@ def test_a_record_with_a_wrong_value(bundle, tmp_path, name, value):
 def test_a_plan_that_tensorrt_refuses(bundle, tmp_path):
     """Whole by its hash, and still not an engine: TensorRT's own first complaint is shown."""
     manifest = manifests.read(bundle)
-    target = trt_engines.target(manifest, GPU, VERSION)
-    trt_engines.write_plan(target, record(target, "pipeline", b"not a plan"), b"not a plan")
+    target = trt_plans.target(manifest, GPU, VERSION)
+    trt_plans.write_plan(target, record(target, "pipeline", b"not a plan"), b"not a plan")
     assert "pipeline.plan: TensorRT refuses the engine (Serialization assertion" in str(failure(bundle))
 
 
 def test_a_plan_of_another_graph(bundle, tmp_path):
     folder = build(bundle, tmp_path)
     manifest = manifests.read(bundle)
-    target = trt_engines.target(manifest, GPU, VERSION)
+    target = trt_plans.target(manifest, GPU, VERSION)
     plan = (folder / "encoder.plan").read_bytes()
-    trt_engines.write_plan(target, record(target, "pipeline", plan), plan)
+    trt_plans.write_plan(target, record(target, "pipeline", plan), plan)
     assert "its tensors are not those of the bundle's graph" in str(failure(bundle))
 
 
@@ -259,9 +259,9 @@ def test_plugins_are_found_beside_the_package_or_in_the_build_folder(monkeypatch
     monkeypatch.undo()
     monkeypatch.delenv("WAGI_PLUGINS", raising=False)
     beside, built = tmp_path / "wagi_rt" / "libwagi_trt.so", tmp_path / "build" / "libwagi_trt.so"
-    monkeypatch.setattr(trt_engines, "_library_places", lambda: (beside, built))
-    assert trt_engines.find_plugins() is None
+    monkeypatch.setattr(trt_plans, "_library_places", lambda: (beside, built))
+    assert trt_plans.find_plugins() is None
     for path in (built, beside):
         path.parent.mkdir()
         path.touch()
-        assert trt_engines.find_plugins() == path
+        assert trt_plans.find_plugins() == path

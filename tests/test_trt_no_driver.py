@@ -23,9 +23,9 @@ GUARDED = """
 import pathlib, sys
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import read
-from wagi_rt.trt import TrtBackend
-from wagi_rt.trt_engines import load_plugins
-from wagi_rt.trt_program import import_tensorrt
+from wagi_rt.engines.trt import TrtBackend
+from wagi_rt.engines.trt_plans import load_plugins
+from wagi_rt.engines.trt_program import import_tensorrt
 try:
     {work}
 except UserError as error:
@@ -34,8 +34,8 @@ except UserError as error:
 """
 LOAD_TWICE = """
 import pathlib, sys
-from wagi_rt.trt_engines import load_plugins
-from wagi_rt.trt_program import import_tensorrt
+from wagi_rt.engines.trt_plans import load_plugins
+from wagi_rt.engines.trt_program import import_tensorrt
 trt = import_tensorrt()
 for _ in range(2):
     load_plugins(trt, pathlib.Path(sys.argv[1]))
@@ -47,9 +47,9 @@ print([registry.get_creator(name, "1", "wagi").name for name in ("HaarDWT", "Haa
 EVERY_CALL = """
 import ctypes
 import numpy as np
-from wagi_rt import trt_cuda
+from wagi_rt.engines import trt_cuda
 from wagi_rt.errors import UserError
-from wagi_rt.trt_program import import_tensorrt, logger
+from wagi_rt.engines.trt_program import import_tensorrt, logger
 device = trt_cuda.Device.__new__(trt_cuda.Device)
 device._cuda = cuda = trt_cuda.import_cuda()
 device.index, device.stream, device._buffers, device._pinned = 0, int(cuda.cudaStream_t(16)), {4096}, {8192}
@@ -145,7 +145,7 @@ def test_loading_plugins_needs_no_driver(tmp_path):
 
 def test_our_own_plugins_load_where_they_are_built():
     """Both creators by (name, version, namespace), and loading twice is once."""
-    from wagi_rt.trt_engines import find_plugins
+    from wagi_rt.engines.trt_plans import find_plugins
 
     library = find_plugins()
     if library is None:

@@ -9,9 +9,9 @@ from onnx import load
 
 from export.glue import write_glue
 from wagi_rt import manifest as manifests
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt import RESIDUAL, SHRINK, TrtBackend
 from wagi_rt.errors import UserError
-from wagi_rt.trt import RESIDUAL, SHRINK, TrtBackend
 
 SIZE, RESOLUTION, MOST = 64, 32, 3
 
@@ -23,18 +23,18 @@ def record(target, name, plan, **changes):
         "batch": {"min": 1, "opt": 1, "max": MOST}, "version_compatible": True, "plugin_layers": 0,
         "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest(), "psnr_db": {},
     }  # fmt: skip
-    return trt_engines.Record(**(known | changes))
+    return trt_plans.Record(**(known | changes))
 
 
 def build(bundle, folder, gpu=GPU, version=VERSION, names=None, **changes):
     """Fake plans of every engine in the cache; returns the cache folder. `changes` are the records'."""
     manifest = manifests.read(bundle)
-    target = trt_engines.target(manifest, gpu, version)
+    target = trt_plans.target(manifest, gpu, version)
     for name in names or [*manifest.graphs, SHRINK, RESIDUAL]:
         graph = manifest.graphs.get(name)
         path = manifest.folder / graph.file if graph else write_glue(manifest, name, folder)
         plan = make_plan(load(path), (1, 1, MOST))
-        trt_engines.write_plan(target, record(target, name, plan, **changes), plan)
+        trt_plans.write_plan(target, record(target, name, plan, **changes), plan)
     return target.folder
 
 

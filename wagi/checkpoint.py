@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from wagi.config import ModelConfig, model_from_dict, to_dict
 from wagi.errors import UserError
-from wagi.output import beside
+from wagi.files import beside
 
 if TYPE_CHECKING:
     from wagi.model import WaGI
-    from wagi.swagan import Generator
+    from wagi.networks.swagan import Generator
 
 FORMAT, VERSION = "wagi", 1
 PARTS = ("generator", "encoder", "aligner", "fusion")
@@ -47,8 +47,8 @@ def build_part(config: ModelConfig, part: str) -> nn.Module:
 
 
 def _build_generator(config: ModelConfig) -> nn.Module:
-    from wagi.stylegan2 import StyleGAN2Generator
-    from wagi.swagan import Generator
+    from wagi.networks.stylegan2 import StyleGAN2Generator
+    from wagi.networks.swagan import Generator
 
     kind = {"swagan": Generator, "stylegan2": StyleGAN2Generator}[config.generator]
     return kind(
@@ -65,7 +65,7 @@ def n_latent(config: ModelConfig) -> int:
 
 def _build_encoder(config: ModelConfig) -> nn.Module:
     if config.encoder == "small":
-        from wagi.small_encoder import SmallEncoder
+        from wagi.networks.small_encoder import SmallEncoder
 
         return SmallEncoder(
             n_latent(config), config.style_dim, input_size=config.encoder_input, width=config.encoder_width
@@ -74,22 +74,22 @@ def _build_encoder(config: ModelConfig) -> nn.Module:
         raise ValueError(
             f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
         )
-    from wagi.e4e import Encoder4Editing
-    from wagi.psp import PixelToStyle
+    from wagi.networks.e4e import Encoder4Editing
+    from wagi.networks.psp import PixelToStyle
 
     kind = {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder]
     return kind(n_latent(config), config.style_dim)
 
 
 def _build_aligner(config: ModelConfig) -> nn.Module:
-    from wagi.alignment import DistortionAligner
+    from wagi.networks.alignment import DistortionAligner
 
     return DistortionAligner(config.aligner_channels)
 
 
 def _build_fusion(config: ModelConfig) -> nn.Module:
-    from wagi.fusion import ConsultationEncoder
-    from wagi.layers import channels
+    from wagi.networks.fusion import ConsultationEncoder
+    from wagi.networks.layers import channels
 
     widths = {r: channels(r, config.channel_multiplier, config.max_channels) for r in config.feature_levels}
     return ConsultationEncoder(

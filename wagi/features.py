@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, interpolate
 
 from wagi.errors import UserError
-from wagi.irse import Backbone
+from wagi.networks.irse import Backbone
 
 LISTED = 4  # differences named in one message
 

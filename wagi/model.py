@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.alignment import DistortionAligner
-from wagi.fusion import ConsultationEncoder
-from wagi.swagan import Generator, State
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.swagan import Generator, State
 
 # The mean square change at which half of the residual is left, and the window it is taken over (R / 16).
 _FADE_CHANGE, _FADE_SHARE = 0.01, 16

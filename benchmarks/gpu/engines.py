@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.gpu import plugin
 from benchmarks.gpu.common import ROOT, Machine, Skip, attempt
-from wagi_rt import trt_engines
+from wagi_rt.engines import trt_plans
 from wagi_rt.errors import UserError
 
 _SECONDS = {"engines": 240.0, "onnxruntime": 60.0}
@@ -18,7 +18,7 @@ _SECONDS = {"engines": 240.0, "onnxruntime": 60.0}
 
 def run_lean(machine: Machine) -> dict[str, Any]:
     """Probe, runtime object, plugin library. In a dry run the refusal without a driver is the result."""
-    from wagi_rt.trt import available
+    from wagi_rt.engines.trt import available
 
     usable, detail = available()
     found: dict[str, Any] = {"available": usable, "detail": detail}
@@ -26,8 +26,8 @@ def run_lean(machine: Machine) -> dict[str, Any]:
         return {**found, "plugins": attempt(lambda: _plugins(machine))}
     if not usable:
         raise Skip(detail)
-    from wagi_rt.trt_cuda import Device
-    from wagi_rt.trt_program import Engines, import_tensorrt
+    from wagi_rt.engines.trt_cuda import Device
+    from wagi_rt.engines.trt_program import Engines, import_tensorrt
 
     device = Device(0)
     try:
@@ -40,14 +40,14 @@ def run_lean(machine: Machine) -> dict[str, Any]:
 
 def _plugins(machine: Machine) -> list[str]:
     """The creators that TensorRT finds after loading the library; needs no driver."""
-    from wagi_rt.trt_program import import_tensorrt
+    from wagi_rt.engines.trt_program import import_tensorrt
 
     try:
         trt = import_tensorrt()
     except UserError as error:
         raise Skip(str(error)) from None
-    trt_engines.load_plugins(trt, plugin.library(machine))
-    return list(trt_engines.PLUGINS)
+    trt_plans.load_plugins(trt, plugin.library(machine))
+    return list(trt_plans.PLUGINS)
 
 
 def _refusal(engines: Any) -> str:
@@ -61,7 +61,7 @@ def _refusal(engines: Any) -> str:
 
 def run_engines(machine: Machine) -> dict[str, Any]:
     """export/to_engine.py on the bundle with the full TensorRT, then latency through the backend."""
-    from wagi_rt.trt import available
+    from wagi_rt.engines.trt import available
 
     usable, detail = available()
     if not usable:
@@ -93,7 +93,7 @@ def _latency(machine: Machine, bundle: Path) -> dict[str, Any]:
     """Whole inversions between host arrays, copies included, for batches 1 and 4."""
     from wagi_rt import manifest as manifests
     from wagi_rt import probes
-    from wagi_rt.trt import TrtBackend
+    from wagi_rt.engines.trt import TrtBackend
 
     with TrtBackend(manifests.read(bundle)) as backend:
         images = {batch: probes.images(backend.manifest.size, 20, batch) for batch in (1, 4)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.common import NVCC, PLUGINS, Machine, Skip, built, compile_with, tensorrt_headers
-from wagi_rt.trt_engines import PLUGIN_LIBRARY, find_plugins
+from wagi_rt.engines.trt_plans import PLUGIN_LIBRARY, find_plugins
 
 HARNESS = "plugin_enqueue"
 

@@ -56,9 +56,9 @@ class Entry:
 
 
 BACKENDS = {
-    "onnx": Entry("ONNX Runtime", "wagi_rt.ort", "OrtBackend", ("cpu", "cuda"), ("pieces",)),
-    "openvino": Entry("OpenVINO", "wagi_rt.ov", "OvBackend", ("cpu",), ("pieces", "precision")),
-    "trt": Entry("TensorRT", "wagi_rt.trt", "TrtBackend", ("cuda",)),
+    "onnx": Entry("ONNX Runtime", "wagi_rt.engines.ort", "OrtBackend", ("cpu", "cuda"), ("pieces",)),
+    "openvino": Entry("OpenVINO", "wagi_rt.engines.ov", "OvBackend", ("cpu",), ("pieces", "precision")),
+    "trt": Entry("TensorRT", "wagi_rt.engines.trt", "TrtBackend", ("cuda",)),
 }
 AUTO = "auto"
 NAMES = (*BACKENDS, AUTO)

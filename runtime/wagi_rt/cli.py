@@ -228,14 +228,14 @@ def _status(work: Callable[[], int]) -> int:
 
 def _dispatch(args: argparse.Namespace) -> int:
     if args.command == "invert":
-        from wagi_rt.invert import invert
+        from wagi_rt.commands.invert import invert
 
         return invert(args)
     if args.command == "info":
-        from wagi_rt.info import info
+        from wagi_rt.commands.info import info
 
         return info(args)
-    from wagi_rt.bench import bench
+    from wagi_rt.commands.bench import bench
 
     return bench(args, _STARTED)
 

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from wagi_rt import cache
-from wagi_rt.cache import file_sha256 as file_sha256
+from wagi_rt import files
 from wagi_rt.errors import UserError
+from wagi_rt.files import file_sha256 as file_sha256
 
 SCHEMA = 2
 READABLE = (1, 2)  # schema 1 has neither a pipeline graph nor what the export measured
@@ -114,7 +114,7 @@ def _check_files(manifest: Manifest, thorough: bool) -> None:
         if not os.path.isfile(path):
             raise UserError(f"{path}: the bundle is incomplete, this file is missing; {REMEDY}")
         try:
-            good = cache.matches(path, sha256, thorough)
+            good = files.matches(path, sha256, thorough)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
         if not good:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wagi_rt import backends
-from wagi_rt import image as pictures
+from wagi_rt import backends, pictures
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wagi.config import ModelConfig
-from wagi.conversion.networks import n_latent
+from wagi.conversion.rebuild import n_latent
 from wagi.conversion.sources import Source, tensor, tensors
 from wagi.errors import UserError
 

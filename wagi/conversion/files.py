@@ -9,10 +9,10 @@ import torch
 
 from wagi import checkpoint
 from wagi.config import model_from_dict, to_dict
-from wagi.conversion import networks
+from wagi.conversion import rebuild
 from wagi.conversion.sources import Source, State, open_source
 from wagi.errors import UserError
-from wagi.output import beside
+from wagi.files import beside
 
 if TYPE_CHECKING:
     from wagi.conversion.kinds import Converted
@@ -107,7 +107,7 @@ def write_rosinality(found: "Converted", path: Path) -> None:
         raise UserError(f"-o {path}: the public layout is a .pt file", 2)
     # In the published order, which safetensors do not keep.
     generator = found.parts["generator"]
-    state = {name: generator[name] for name in networks.part(found.config, "generator")}
+    state = {name: generator[name] for name in rebuild.part(found.config, "generator")}
     average = generator["latent_avg"]
     _write_beside(path, lambda part: torch.save({"g_ema": state, "latent_avg": average}, part))
 

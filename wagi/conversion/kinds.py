@@ -9,8 +9,8 @@ from torch import Tensor
 
 from wagi import checkpoint
 from wagi.config import ModelConfig
-from wagi.conversion import directions, networks, tensorflow
-from wagi.conversion.networks import fit
+from wagi.conversion import directions, rebuild, tensorflow
+from wagi.conversion.rebuild import fit
 from wagi.conversion.sources import Source, State, below, tensor, tensors
 from wagi.errors import UserError
 
@@ -37,12 +37,12 @@ def _family(config: ModelConfig) -> str:
 
 def _generator(state: State, average: Tensor | None, where: str) -> tuple[ModelConfig, State, dict[str, str]]:
     """Settings, our state with latent_avg, and facts. A missing latent_avg is computed."""
-    config = networks.generator_config(state, where)
+    config = rebuild.generator_config(state, where)
     what = f"{_family(config)} generator of {config.size} px"
-    state = fit(networks.part(config, "generator"), state, where, what)
+    state = fit(rebuild.part(config, "generator"), state, where, what)
     facts = {"latent_avg": "from the file"}
     if average is None:
-        average = networks.mean_latent(config, state)
+        average = rebuild.mean_latent(config, state)
         facts = {"latent_avg": "mean of 100000 seeded samples: the file has none"}
     if average.shape != (config.style_dim,):
         raise UserError(f"{where}: latent_avg {list(average.shape)}, W has {config.style_dim} dimensions")
@@ -54,7 +54,7 @@ def swagan_tf(source: Source) -> Converted:
     found = tensorflow.averaged(source)
     state, average = tensorflow.convert(found, where)
     config, weights, facts = _generator(state, average, where)
-    latents = networks.n_latent(config)
+    latents = rebuild.n_latent(config)
     facts["latents"] = f"{latents + 2} in the file, {latents} used"
     what = "official TensorFlow SWAGAN"
     return Converted("swagan-tf", what, config, "generator", {"generator": weights}, {}, facts)
@@ -94,10 +94,10 @@ def wagi_checkpoint(source: Source) -> Converted:
     config = checkpoint.model_config(content, source.path)
     parts = {name: tensors(state, f"{source.path} ({name})") for name, state in content["weights"].items()}
     for name, state in parts.items():
-        expected = dict(networks.part(config, name))
+        expected = dict(rebuild.part(config, name))
         if name == "generator":
             expected["latent_avg"] = torch.empty(config.style_dim, device="meta")
-        if text := networks.listed(expected, state):
+        if text := rebuild.listed(expected, state):
             raise UserError(f"{source.path} ({name}): does not fit its settings: {text}")
     facts = {k: v for k, v in source.metadata.items() if k in ("source", "source_sha256", "licence")}
     stage = str(content["stage"])
@@ -119,7 +119,7 @@ def _with_encoder(source: Source, encoder: str) -> tuple[ModelConfig, dict[str, 
     decoder = tensors(below(state, "decoder"), f"{where} (decoder)")
     config, generator, facts = _generator(decoder, average, f"{where} (decoder)")
     config = replace(config, encoder=encoder)
-    latents = networks.n_latent(config)
+    latents = rebuild.n_latent(config)
     given = tensors(below(state, "encoder"), f"{where} (encoder)")
     heads = len({name.split(".")[1] for name in given if name.startswith("styles.")})
     if "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,):
@@ -129,7 +129,7 @@ def _with_encoder(source: Source, encoder: str) -> tuple[ModelConfig, dict[str, 
             f"{where}: an encoder of {heads} styles with a {_family(config)}-{config.size} decoder "
             f"of {latents} styles; they do not belong together"
         )
-    expected = networks.part(config, "encoder")
+    expected = rebuild.part(config, "encoder")
     name = {"e4e": "e4e", "psp": "pSp"}[encoder]
     parts = {
         "generator": generator,
@@ -155,7 +155,7 @@ def hfgi(source: Source) -> Converted:
     state, where = _state_dict(source), str(source.path)
     for ours, theirs in (("aligner", "grid_align"), ("fusion", "residue")):
         given = tensors(below(state, theirs), f"{where} ({theirs})")
-        parts[ours] = fit(networks.part(config, ours), given, f"{where} ({theirs})", f"HFGI {theirs}")
+        parts[ours] = fit(rebuild.part(config, ours), given, f"{where} ({theirs})", f"HFGI {theirs}")
     return Converted("hfgi", "HFGI: a whole inversion model", config, "inversion", parts, {}, facts)
 
 
@@ -169,7 +169,7 @@ def _flat(kind: str, what: str, make: Callable[[], Any]) -> Callable[[Source], C
         classifier = {name: value for name, value in state.items() if name.startswith("classifier.")}
         kept = {name: value for name, value in state.items() if name not in classifier}
         with torch.device("meta"):
-            expected = networks.shapes_of(make())
+            expected = rebuild.shapes_of(make())
         facts = {"dropped": f"{len(classifier)} tensors of the classifier"} if classifier else {}
         return Converted(kind, what, flat=fit(expected, kept, where, what), facts=facts)
 
@@ -177,7 +177,7 @@ def _flat(kind: str, what: str, make: Callable[[], Any]) -> Callable[[Source], C
 
 
 def _backbone() -> Any:
-    from wagi.irse import Backbone
+    from wagi.networks.irse import Backbone
 
     return Backbone()
 
@@ -190,10 +190,10 @@ KINDS: dict[str, Callable[[Source], Converted]] = {
     "psp": psp,
     "hfgi": hfgi,
     "irse50": _flat("irse50", "ArcFace IR-SE50", _backbone),
-    "lpips-alex": _flat("lpips-alex", "LPIPS v0.1 linear for AlexNet", lambda: networks.linear("alex")),
-    "lpips-vgg": _flat("lpips-vgg", "LPIPS v0.1 linear for VGG16", lambda: networks.linear("vgg")),
-    "alexnet": _flat("alexnet", "torchvision AlexNet", lambda: networks.trunk("alex")),
-    "vgg16": _flat("vgg16", "torchvision VGG16", lambda: networks.trunk("vgg")),
+    "lpips-alex": _flat("lpips-alex", "LPIPS v0.1 linear for AlexNet", lambda: rebuild.linear("alex")),
+    "lpips-vgg": _flat("lpips-vgg", "LPIPS v0.1 linear for VGG16", lambda: rebuild.linear("vgg")),
+    "alexnet": _flat("alexnet", "torchvision AlexNet", lambda: rebuild.trunk("alex")),
+    "vgg16": _flat("vgg16", "torchvision VGG16", lambda: rebuild.trunk("vgg")),
     "interfacegan": lambda s: Converted("interfacegan", "InterFaceGAN direction", **directions.boundary(s)),
     "ganspace": lambda s: Converted("ganspace", "GANSpace components", **directions.components(s)),
     "wagi": wagi_checkpoint,
@@ -240,7 +240,7 @@ def _prefixed(source: Source, content: Mapping[str, Any]) -> str:
         if below(state, prefix):
             raise UserError(f"{source.path}: {why}")
     if not (below(state, "encoder") and below(state, "decoder")):
-        near = networks.nearest(state)
+        near = rebuild.nearest(state)
         raise UserError(f"{source.path}: a state_dict without encoder. and decoder.; {near}")
     if below(state, "residue") or below(state, "grid_align"):
         return "hfgi"
@@ -265,7 +265,7 @@ def _flat_kind(source: Source, content: Mapping[str, Any]) -> str:
         return "lpips-alex" if shapes.get("lin1.model.1.weight", (0, 0))[1] == 192 else "lpips-vgg"
     if "features.0.weight" in shapes:
         return "alexnet" if shapes["features.0.weight"][-1] == 11 else "vgg16"
-    raise UserError(f"{source.path}: no public layout that is known here; {networks.nearest(content)}")
+    raise UserError(f"{source.path}: no public layout that is known here; {rebuild.nearest(content)}")
 
 
 def convert(source: Source, kind: str = "auto") -> Converted:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from wagi.conversion.sources import file_sha256
 from wagi.errors import UserError
-from wagi.evaluation import standins
 from wagi.evaluation.protocols import MEASURES, Protocol
 from wagi.features import LPIPS, ArcFace
 from wagi.metrics import METRICS, Metric, applicable
+from wagi.standins import model
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,15 @@ class Extractors:
 
     def _add_standin(self, name: str) -> None:
         if name == "portraits-ID":
-            self.pairwise[name] = standins.load(standins.PortraitsID).to(self._device)
-            self._used(name, standins.WEIGHTS / standins.PortraitsID.file)
+            self.pairwise[name] = model.load(model.PortraitsID).to(self._device)
+            self._used(name, model.WEIGHTS / model.PortraitsID.file)
             return
-        looks = standins.load(standins.PortraitsFeatures).to(self._device)
+        looks = model.load(model.PortraitsFeatures).to(self._device)
         if name == "portraits-FID":
             self.features[name] = looks.pooled
         else:
             self.pairwise[name] = looks
-        self._used(name, standins.WEIGHTS / looks.file)
+        self._used(name, model.WEIGHTS / looks.file)
 
     def _used(self, name: str, *paths: Path | None) -> None:
         self.weights[name] = {path.name: file_sha256(path) for path in paths if path}

@@ -11,10 +11,10 @@ import numpy as np
 from wagi import __version__
 from wagi.errors import UserError
 from wagi.evaluation.extractors import Extractors, Files
+from wagi.evaluation.inputs import Samples
 from wagi.evaluation.inverters import Inverted, Inverter
 from wagi.evaluation.protocols import Protocol
 from wagi.evaluation.report import SCHEMA, describe
-from wagi.evaluation.samples import Samples
 from wagi.evaluation.scores import Scores
 
 LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")

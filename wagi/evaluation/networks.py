@@ -54,15 +54,15 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--init: is for the identity network only", 2)
     import torch
 
-    from wagi.evaluation import training
+    from wagi.standins import train
 
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     common = {"steps": steps, "batch": batch, "lr": lr, "seed": args.seed}
     if args.network == "attributes":
-        report = training.train_attributes(args.data, args.out, **common)
+        report = train.train_attributes(args.data, args.out, **common)
     else:
-        report = training.train_identity(args.data, args.init, args.out, workers=args.workers, **common)
+        report = train.train_identity(args.data, args.init, args.out, workers=args.workers, **common)
     print(json.dumps(report, indent=1))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wagi.evaluation.protocols import MEASURES, Protocol
-from wagi.output import write_json, write_text
+from wagi.files import write_json, write_text
 
 SCHEMA = 1
 RANGE, QUANTISATION = [-1, 1], "8 bit, rounded"

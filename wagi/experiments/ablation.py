@@ -122,14 +122,14 @@ def measured(args: argparse.Namespace, rows: Sequence["Row"]) -> dict["Row", lis
     from tqdm import tqdm
 
     from wagi import config
-    from wagi.experiments import scores
+    from wagi.experiments import heldout
     from wagi.experiments.runs import data_identity, digest, kept_json
 
     runs = open_runs(args)
     size = config.settings(args.preset, "inversion")[0].size
-    images = scores.load_images(args.test, size)
-    networks = scores.standin_metrics() if args.standins else {}
-    key = digest([scores.VERSION, size, data_identity(args.test), sorted(networks)])
+    images = heldout.load_images(args.test, size)
+    networks = heldout.standin_metrics() if args.standins else {}
+    key = digest([heldout.VERSION, size, data_identity(args.test), sorted(networks)])
     frozen = pretrained(args, runs, sorted({row.generator for row in rows}))
     plan = [(row, seed) for seed in range(args.seeds) for row in rows]
     paths = runs.train([inversion_task(args, row, seed, frozen[row.generator]) for row, seed in plan])
@@ -141,7 +141,7 @@ def measured(args: argparse.Namespace, rows: Sequence["Row"]) -> dict["Row", lis
 
 
 def _scorer(path: Path, images: Any, networks: dict) -> Callable[[], dict]:
-    from wagi.experiments.scores import score
+    from wagi.experiments.heldout import score
 
     return lambda: score(path, images, networks)
 
@@ -152,15 +152,15 @@ def value(score: dict, side: str, metric: str) -> float:
 
 def table_rows(args: argparse.Namespace, found: dict["Row", list[dict]]) -> list[dict[str, Any]]:
     """A line per pretrained part (its naive inversion), then one per row, every number over the seeds."""
-    from wagi.experiments.report import spread
+    from wagi.experiments.tables import spread
 
     columns = {**COLUMNS, **({name: ("final", name) for name in STANDINS} if args.standins else {})}
     lines: list[dict[str, Any]] = []
     for kind in sorted({row.generator for row in found}):
-        first = next(scores[0] for row, scores in found.items() if row.generator == kind)
+        first = next(heldout[0] for row, heldout in found.items() if row.generator == kind)
         naive = {name: first["naive"][metric] for name, (side, metric) in columns.items() if side}
         lines.append({"row": "naive inversion", "generator": kind, **naive})
-    for row, scores in found.items():
+    for row, heldout in found.items():
         lines.append(
             {
                 "row": row.label,
@@ -168,8 +168,8 @@ def table_rows(args: argparse.Namespace, found: dict["Row", list[dict]]) -> list
                 "features": ", ".join(map(str, row.features)),
                 "wavelets": ", ".join(map(str, row.wavelets)) or None,
                 "wavelet loss": "yes" if row.wave_loss else "no",
-                **{name: spread([value(s, *where) for s in scores]) for name, where in columns.items()},
-                "runs": [score["run"] for score in scores],
+                **{name: spread([value(s, *where) for s in heldout]) for name, where in columns.items()},
+                "runs": [score["run"] for score in heldout],
             }
         )
     return lines
@@ -199,7 +199,7 @@ def facts(args: argparse.Namespace, title: str) -> dict[str, Any]:
 
 def bars(lines: Sequence[dict], columns: Sequence[str], names: Sequence[str]) -> "Figure":
     """One panel per column: a bar per line, its whisker from the least to the greatest seed."""
-    from wagi.experiments.report import new_figure
+    from wagi.experiments.tables import new_figure
 
     figure = new_figure(3.2 * len(columns), 1.2 + 0.32 * len(lines))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
@@ -220,13 +220,13 @@ def write_table(
     shown: Sequence[str],
 ) -> None:  # fmt: skip
     """Table, JSON and figure of measured rows, the paper's numbers apart below them; prints the table."""
-    from wagi.experiments import published, report
+    from wagi.experiments import published, tables
 
     lines = table_rows(args, found)
     extra = STANDINS if args.standins else ()
     columns = ["row", *SETTINGS, *(column for column in COLUMNS if column in shown), *extra]
     meta = {**facts(args, title), "notes": [*notes, published.table(name)]}
-    text = report.write_report(args.out, name, lines, columns, meta)
+    text = tables.write_report(args.out, name, lines, columns, meta)
     labels = [f"{line['row']} ({line['generator']})" for line in lines]
-    report.write_figure(args.out, name, bars(lines, [c for c in columns if c in shown], labels))
+    tables.write_figure(args.out, name, bars(lines, [c for c in columns if c in shown], labels))
     print(text)

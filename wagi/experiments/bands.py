@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import report, rows
+    from wagi.experiments import rows, tables
 
     hfgi, wagi = (rows.configuration(letter, args.preset) for letter in (args.hfgi, "D"))
     found = ablation.measured(args, [hfgi, wagi])
@@ -35,14 +35,14 @@ def run(args: argparse.Namespace) -> None:
     lines = band_lines(methods)
     meta = {**ablation.facts(args, "Figures 2b and 7: errors by sub-band"), "notes": notes(lines)}
     columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
-    print(report.write_report(args.out, "bands", lines, columns, meta))
-    report.write_figure(args.out, "bands", figure(lines, list(methods)))
+    print(tables.write_report(args.out, "bands", lines, columns, meta))
+    tables.write_figure(args.out, "bands", figure(lines, list(methods)))
 
 
 def band_lines(methods: dict[str, tuple[list[dict], str]]) -> list[dict[str, Any]]:
     """A line per method, norm and level; every number over the seeds. Level 0 is the finest."""
-    from wagi.experiments.report import spread
-    from wagi.experiments.scores import BANDS
+    from wagi.experiments.heldout import BANDS
+    from wagi.experiments.tables import spread
 
     lines = []
     for norm, key in NORMS.items():
@@ -66,8 +66,8 @@ def notes(lines: list[dict]) -> list[str]:
 
 def figure(lines: list[dict], methods: list[str]) -> "Figure":
     """Grouped bars, one panel per norm and level, logarithmic."""
-    from wagi.experiments.report import new_figure
-    from wagi.experiments.scores import BANDS
+    from wagi.experiments.heldout import BANDS
+    from wagi.experiments.tables import new_figure
 
     result = new_figure(12, 6)
     panels = result.subplots(2, 3)

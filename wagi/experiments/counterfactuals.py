@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wagi.data import to_float
 from wagi.errors import UserError
-from wagi.output import beside
+from wagi.files import beside
 from wagi.portraits import Portrait, dataset, edit
 from wagi.portraits.parameters import CATEGORIES, CONTINUOUS, options
 from wagi.portraits.scene import render_both

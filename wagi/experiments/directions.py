@@ -210,7 +210,7 @@ def write(path: Path, found: Direction, facts: "Mapping[str, str]") -> None:
     from safetensors.torch import save_file
 
     from wagi import checkpoint
-    from wagi.output import beside
+    from wagi.files import beside
 
     words = {"format": checkpoint.FORMAT, "version": str(checkpoint.VERSION), "kind": "interfacegan", **facts}
     vector = torch.from_numpy(np.ascontiguousarray(found.vector, np.float32))
@@ -244,7 +244,7 @@ def read(path: Path, space: str) -> Direction:
 def run(args: argparse.Namespace) -> None:
     from wagi import checkpoint
     from wagi.experiments.counterfactuals import Pairs, parse_edit
-    from wagi.experiments.report import write_report
+    from wagi.experiments.tables import write_report
 
     edits = [parse_edit(text) for text in args.edits]
     if len({path_of(args.out, change, WAYS[0]) for change in edits}) < len(edits):

@@ -206,7 +206,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> None:
     """edit.md and alignment.md with their JSON; printed."""
-    from wagi.experiments.report import write_report
+    from wagi.experiments.tables import write_report
 
     regions = ("letters", "mouth")
     columns = ["latents", "edit", "row"]

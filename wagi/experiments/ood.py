@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from wagi.data import to_float
     from wagi.errors import UserError
     from wagi.experiments.pictures import comparison, write_picture
-    from wagi.experiments.report import write_report
+    from wagi.experiments.tables import write_report
 
     model = load_model(args.model)
     try:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wagi.data import to_uint8
 from wagi.errors import UserError
-from wagi.output import beside
+from wagi.files import beside
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wagi.experiments.report import markdown_table
+from wagi.experiments.tables import markdown_table
 
 UNKNOWN = "not published here"
 _HEADING = (

@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from wagi import config
-    from wagi.experiments import report
-    from wagi.experiments.scores import load_images
+    from wagi.experiments import tables
+    from wagi.experiments.heldout import load_images
 
     torch.set_num_threads(args.threads)
     size = config.settings(args.preset, "inversion")[0].size
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
         "notes": ["The paper's figure has no numbers, and its recipe is not in our sources: ours is above."],
     }
     columns = ["generator", "spectral loss", "L2", "L_wave", "spectral distance", "top octave [dB]"]
-    print(report.write_report(args.out, "regression", lines, columns, meta))
-    report.write_figure(args.out, "regression", figure(targets, fits))
+    print(tables.write_report(args.out, "regression", lines, columns, meta))
+    tables.write_figure(args.out, "regression", figure(targets, fits))
 
 
 def name(kind: str, weight: float) -> str:
@@ -91,7 +91,7 @@ def kept_fits(args: argparse.Namespace, kind: str, weight: float, targets: "Tens
 def _kept(path: Path, args: argparse.Namespace, kind: str, weight: float, target: "Tensor") -> Any:
     import numpy as np
 
-    from wagi.output import beside
+    from wagi.files import beside
 
     if not path.is_file():
         image = fit(args.preset, kind, target, args.steps, args.lr, weight, args.seed).numpy()
@@ -135,8 +135,8 @@ def fit(
 
 def line(kind: str, weight: float, images: "Tensor", targets: "Tensor") -> dict[str, Any]:
     """A line of the table: each number over the images."""
-    from wagi.experiments.report import spread
     from wagi.experiments.spectra import top_octave_error
+    from wagi.experiments.tables import spread
     from wagi.losses import spectral_loss
     from wagi.metrics import METRICS
 
@@ -153,8 +153,8 @@ def line(kind: str, weight: float, images: "Tensor", targets: "Tensor") -> dict[
 
 def figure(targets: "Tensor", fits: dict[str, "Tensor"]) -> "Figure":
     """Radial spectra, mean over images, and the first image as each fit has it."""
-    from wagi.experiments.report import new_figure
     from wagi.experiments.spectra import radial_spectrum
+    from wagi.experiments.tables import new_figure
 
     result = new_figure(11, 4.5)
     grid = result.add_gridspec(2, 6)

@@ -144,7 +144,7 @@ def _say(text: str) -> None:
 
 def kept_json(path: Path, make: Callable[[], dict]) -> dict:
     """The JSON in `path`, made and written there the first time."""
-    from wagi.output import write_json
+    from wagi.files import write_json
 
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from wagi.swagan import Generator
+    from wagi.networks.swagan import Generator
 
 COLUMNS = ("scenes", "l2", "l_wave", "l2 not turned", "l_wave not turned")
 YAWS = (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6)
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> None:
     from wagi import checkpoint
     from wagi.data import collate, open_dataset, to_uint8
     from wagi.experiments.pictures import comparison, write_picture
-    from wagi.experiments.report import write_report
-    from wagi.output import contact_sheet
+    from wagi.experiments.tables import write_report
+    from wagi.files import contact_sheet
 
     content = checkpoint.read(args.model)
     config = checkpoint.model_config(content, args.model)

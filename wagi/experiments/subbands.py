@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from wagi.fusion import Gates
     from wagi.model import WaGI
+    from wagi.networks.fusion import Gates
 
 SHOWN = 4
 WHOLE = "all bands"
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from wagi import checkpoint
-    from wagi.experiments import report
-    from wagi.experiments.scores import BANDS, load_images
+    from wagi.experiments import tables
+    from wagi.experiments.heldout import BANDS, load_images
 
     torch.set_num_threads(args.threads)
     model = checkpoint.load_model(args.model)
@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> None:
         ],
     }
     columns = ["left out of", "band", "L2", "L_wave", "SSIM", *BANDS]
-    print(report.write_report(args.out, "subbands", lines, columns, meta))
-    report.write_figure(args.out, "subbands", figure(shown))
+    print(tables.write_report(args.out, "subbands", lines, columns, meta))
+    tables.write_figure(args.out, "subbands", figure(shown))
 
 
 def without_band(gates: "Gates", band: int) -> "Gates":
     """The gates with g = h = 0 for one band (0: LL ... 3: HH) of every fused level's coefficients."""
-    from wagi.fusion import Gates
+    from wagi.networks.fusion import Gates
 
     def keep(coefficients: "Tensor") -> "Tensor":  # N,12,r,r, band-major
         kept = coefficients.clone()
@@ -89,7 +89,7 @@ def without_image_band(image: "Tensor", band: int) -> "Tensor":  # N,3,S,S => N,
 
 def variants(model: "WaGI", images: "Tensor") -> dict[tuple[str, str], "Tensor"]:
     """(where, band) -> result [N, 3, S, S] for the input, the whole inversion and each band left out."""
-    from wagi.experiments.scores import BANDS
+    from wagi.experiments.heldout import BANDS
 
     ws = model.encode(images)
     state, naive = model.reconstruct(ws)
@@ -109,7 +109,7 @@ def measure(model: "WaGI", images: "Tensor") -> tuple[list[dict], dict[tuple[str
     """(a line of the table per variant, the first pictures of each variant)."""
     import torch
 
-    from wagi.experiments.scores import BANDS, BATCH, PIXEL_METRICS, Means, compare, eight_bit
+    from wagi.experiments.heldout import BANDS, BATCH, PIXEL_METRICS, Means, compare, eight_bit
     from wagi.metrics import METRICS
     from wagi.model import area_resize
 
@@ -135,7 +135,7 @@ def measure(model: "WaGI", images: "Tensor") -> tuple[list[dict], dict[tuple[str
 
 def figure(shown: dict[tuple[str, str], "Tensor"]) -> "Figure":
     """A column per variant, a row per picture."""
-    from wagi.experiments.report import new_figure
+    from wagi.experiments.tables import new_figure
 
     count = len(next(iter(shown.values())))
     result = new_figure(1.1 * len(shown), 1.1 * count + 0.4)

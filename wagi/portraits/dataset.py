@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from wagi.errors import UserError
-from wagi.output import beside, contact_sheet, write_json, write_png, write_text
+from wagi.files import beside, contact_sheet, write_json, write_png, write_text
 from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, counterfactual, sample, vector
 from wagi.portraits.scene import LABELS, render_both
 from wagi.portraits.streams import portrait_seed

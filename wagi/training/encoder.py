@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from wagi.checkpoint import build_part
 from wagi.config import EncoderConfig, ModelConfig
 from wagi.data import Item
-from wagi.e4e import Encoder4Editing, LatentDiscriminator, ProgressiveEncoder
 from wagi.features import load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
 from wagi.model import area_resize
-from wagi.swagan import Generator
+from wagi.networks.e4e import Encoder4Editing, LatentDiscriminator, ProgressiveEncoder
+from wagi.networks.swagan import Generator
 from wagi.training.generator import scene_latent
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer

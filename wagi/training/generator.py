@@ -21,7 +21,7 @@ from wagi.losses import (
     wavelet_loss,
 )
 from wagi.model import area_resize
-from wagi.swagan import Discriminator, Generator
+from wagi.networks.swagan import Discriminator, Generator
 from wagi.training.images import RegionWeights, Scalars, wavelet_l1, weighted_mean
 from wagi.training.optim import make_optimizer
 from wagi.training.stage import Phase, Stage

@@ -15,7 +15,7 @@ from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
 from wagi.model import WaGI, area_resize
-from wagi.swagan import State
+from wagi.networks.swagan import State
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
 from wagi.training.stage import Phase, Stage

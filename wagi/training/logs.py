@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wagi.data import to_uint8
 from wagi.errors import UserError
-from wagi.output import contact_sheet, write_png, write_text
+from wagi.files import contact_sheet, write_png, write_text
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:  # N,3,S,S in [-1, 1]

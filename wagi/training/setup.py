@@ -13,7 +13,7 @@ from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
 from wagi.data import Counterfactuals, Dataset, open_dataset
 from wagi.errors import UserError
-from wagi.output import write_json
+from wagi.files import write_json
 from wagi.training import distributed
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.irse import stem, units
+from wagi.networks.irse import stem, units
 
 # Standard deviation of a residual, which the BatchNorms on its way divide and multiply by.
 _RESIDUAL_STD = 0.2

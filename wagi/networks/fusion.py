@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.irse import stem, units
-from wagi.layers import EqualConv2d
+from wagi.networks.irse import stem, units
+from wagi.networks.layers import EqualConv2d
 
 Gate = tuple[Tensor, Tensor]
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wagi import checkpoint, layers
+from wagi import checkpoint
 from wagi.config import ModelConfig
 from wagi.conversion.sources import State
 from wagi.errors import UserError
+from wagi.networks import layers
 
 LISTED = 4  # names per kind of difference in one message
 _FIXED = (".kernel", ".ll", ".lh", ".hl", ".hh")
@@ -32,13 +33,13 @@ def part(config: ModelConfig, name: str) -> State:
 
 
 def _encoder(styles: int) -> Callable[[], nn.Module]:
-    from wagi.e4e import Encoder4Editing
+    from wagi.networks.e4e import Encoder4Editing
 
     return lambda: Encoder4Editing(styles)
 
 
 def _backbone() -> nn.Module:
-    from wagi.irse import Backbone
+    from wagi.networks.irse import Backbone
 
     return Backbone()
 

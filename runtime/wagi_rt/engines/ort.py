@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt import cache, cpus
+from wagi_rt import files
 from wagi_rt.backends import parse_device
+from wagi_rt.engines import host
+from wagi_rt.engines.ort_cache import WEIGHTS, open_session
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
-from wagi_rt.ort_cache import WEIGHTS, open_session
 
 # Tensors that only the next graphs need: they stay on the device between the separate graphs.
 RESIDENT = frozenset({"ws", "feature", "skip", "aligned"})
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_WIDENED = 32 * cpus.MEGABYTE  # more than any half-precision weight, widened while it is used
+_WIDENED = 32 * host.MEGABYTE  # more than any half-precision weight, widened while it is used
 _ERRORS_ONLY_RAISED = 4  # ONNX Runtime's log level that leaves stderr to us; failures still raise
 
 
@@ -84,20 +85,20 @@ class OrtBackend:
         self._kind, self._index = parse_device(device)
         self.manifest = manifest
         self.device = "cpu" if self._kind == "cpu" else f"cuda:{self._index}"
-        self._threads = threads or cpus.limit()
+        self._threads = threads or host.limit()
         self._ort = import_onnxruntime()
         self._provider, options = _CPU, {}
         if self._kind == "cuda":
             self._provider, options = _CUDA, {"device_id": str(self._index)}
             self._require_cuda()
         self._providers = [(self._provider, options)]
-        self._large = self._kind == "cpu" and cache.size(manifest) > cache.SMALL
+        self._large = self._kind == "cpu" and files.size(manifest) > files.SMALL
         # Half weights of a large model stay half in memory and are widened while they are used.
         self._lean = self._large and manifest.precision == "fp16-weights"
         if self._lean:
-            cpus.return_blocks(_WIDENED)
+            host.return_blocks(_WIDENED)
         elif self._large:
-            cpus.return_blocks()
+            host.return_blocks()
             _share_arena(self._ort)
         fused = manifest.default == PIPELINE and not pieces
         self._sessions = {name: self._open(name) for name in ([PIPELINE] if fused else GRAPHS)}
@@ -188,7 +189,7 @@ class OrtBackend:
         return session
 
     def _create(self, path: Path, optimised: bool, save: Path | None) -> Any:
-        """See wagi_rt.ort_cache.Create."""
+        """See wagi_rt.engines.ort_cache.Create."""
         options = self._ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY_RAISED
         options.inter_op_num_threads = 1

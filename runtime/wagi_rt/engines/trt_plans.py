@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from wagi_rt import cache as caches
+from wagi_rt import files as caches
 from wagi_rt.errors import UserError
-from wagi_rt.image import write_beside
 from wagi_rt.manifest import PIPELINE, Manifest
+from wagi_rt.pictures import write_beside
 
 SCHEMA = 1
 PLUGINS = ("HaarDWT", "HaarIDWT")

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.errors import UserError
-from wagi.irse import Backbone, ir_se50_body, stem
-from wagi.layers import EqualLinear
+from wagi.networks.irse import Backbone, ir_se50_body, stem
+from wagi.networks.layers import EqualLinear
 
 __all__ = ["Backbone", "Encoder4Editing", "LatentDiscriminator", "ProgressiveEncoder"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wagi.output import beside, write_json, write_text
+from wagi.files import beside, write_json, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wagi_rt import cache
+from wagi_rt import files
 from wagi_rt.manifest import Manifest
 
 GRAPH, WEIGHTS = "graph.onnx", "weights.bin"
@@ -28,8 +28,8 @@ def open_session(manifest: Manifest, graph: str, version: str, create: Create) -
     A cached file that does not load is thrown away, and a cache that cannot be written is done without.
     """
     source = manifest.folder / manifest.graphs[graph].file
-    parts = (_FORMAT, version, cache.processor(), manifest.graphs[graph].sha256, cache.content(manifest))
-    place = cache.root() / "onnx" / cache.key(*parts)
+    parts = (_FORMAT, version, files.processor(), manifest.graphs[graph].sha256, files.content(manifest))
+    place = files.root() / "onnx" / files.key(*parts)
     if (place / GRAPH).is_file():
         try:
             session = create(place / GRAPH, True, None)
@@ -39,7 +39,7 @@ def open_session(manifest: Manifest, graph: str, version: str, create: Create) -
         except Exception:  # whatever ONNX Runtime raises for a damaged file
             _remove(place)
     widened = 2 if manifest.precision == "fp16-weights" else 1  # saved as the FP32 that is computed with
-    if not cache.has_room(widened * cache.size(manifest)):
+    if not files.has_room(widened * files.size(manifest)):
         return create(source, False, None)
     return _build(source, place, create)
 
@@ -57,13 +57,13 @@ def _build(source: Path, place: Path, create: Create) -> Any:
         return create(source, False, None)
     try:
         os.replace(beside, place)
-        cache.prune(place.parent)
+        files.prune(place.parent)
     except OSError:  # another process was faster
         _remove(beside)
     return session
 
 
 def _remove(folder: Path) -> None:
-    import shutil  # see wagi_rt.cache.has_room
+    import shutil  # see wagi_rt.files.has_room
 
     shutil.rmtree(folder, ignore_errors=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt import trt_engines
 from wagi_rt.console import say
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt_cuda import INSTALL, NAME, Device, out_of_memory
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Shapes
-from wagi_rt.trt_cuda import INSTALL, NAME, Device, out_of_memory
 
 _WORKSPACE = "*workspace*"  # no tensor's name
 RUNTIMES = ("tensorrt_lean", "tensorrt_lean_bindings", "tensorrt")
@@ -82,7 +82,7 @@ class Engines:
         if engine is None:
             if self.log.out_of_memory():
                 raise out_of_memory(f"cuda:{self.device.index}")
-            raise UserError(f"{where}: TensorRT refuses the engine ({self.log.first()}); {trt_engines.BUILD}")
+            raise UserError(f"{where}: TensorRT refuses the engine ({self.log.first()}); {trt_plans.BUILD}")
         return Engine(self, where, engine, *wanted)
 
 
@@ -99,7 +99,7 @@ class Engine:
             if engine.get_tensor_dtype(name) == float32:
                 found[engine.get_tensor_mode(name) != mode][name] = tuple(engine.get_tensor_shape(name))[1:]
         if len(found[0]) + len(found[1]) != len(names) or found != (inputs, outputs):
-            raise UserError(f"{where}: its tensors are not those of the bundle's graph; {trt_engines.BUILD}")
+            raise UserError(f"{where}: its tensors are not those of the bundle's graph; {trt_plans.BUILD}")
         profile = engine.get_tensor_profile_shape(next(iter(inputs)), 0)
         self.least, self.most = int(tuple(profile[0])[0]), int(tuple(profile[2])[0])
 
@@ -122,7 +122,7 @@ class Engine:
         log = self.parent.log
         if log.out_of_memory():
             return out_of_memory(f"cuda:{self.parent.device.index}")
-        return UserError(f"{self.where}: the engine {what} ({log.first()}); {trt_engines.BUILD}")
+        return UserError(f"{self.where}: the engine {what} ({log.first()}); {trt_plans.BUILD}")
 
 
 @dataclass
@@ -177,7 +177,7 @@ class Program:
         if not self.least <= batch <= self.most:
             sizes = f"{self.least} to {self.most}, not {batch}"
             raise UserError(
-                f"the engines take batches of {sizes}; change --batch, or {trt_engines.BUILD} again"
+                f"the engines take batches of {sizes}; change --batch, or {trt_plans.BUILD} again"
             )
         for name, array in inputs.items():
             if array.shape != (batch, *self._inputs[name].shape[1:]):

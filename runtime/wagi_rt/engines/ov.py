@@ -1,6 +1,6 @@
 """The OpenVINO backend, for CPUs: FP32, or bf16 with the sensitive layers in FP32.
 
-Same contract as wagi_rt.ort. Each graph is compiled for the batch size that comes (a fixed shape runs about
+Same contract as engines.ort. Each graph is compiled for the batch size that comes (a fixed shape runs about
 a fifth faster than a dynamic one).
 """
 
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt import cache, cpus
+from wagi_rt import files
 from wagi_rt.backends import parse_device
+from wagi_rt.engines import host
+from wagi_rt.engines.ov_graph import add_wavelets, keep_fp32
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
-from wagi_rt.ov_graph import add_wavelets, keep_fp32
 
 OPTION = "--backend openvino"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}  # always said: OpenVINO would take bf16 by itself where it can
@@ -88,11 +89,11 @@ class OvBackend:
                 "use --precision fp32"
             )
         add_wavelets(self._core)
-        self._large = cache.size(manifest) > cache.SMALL
+        self._large = files.size(manifest) > files.SMALL
         if self._large:
-            cpus.return_blocks()
+            host.return_blocks()
         self._reduced = precision != "fp32"
-        self._config = self._make_config(precision, threads or cpus.limit())
+        self._config = self._make_config(precision, threads or host.limit())
         self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
         fused = manifest.default == PIPELINE and not pieces
         self._models = {name: self._read(name) for name in ([PIPELINE] if fused else GRAPHS)}
@@ -137,10 +138,10 @@ class OvBackend:
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         if not self._large:
-            folder = cache.root() / "openvino" / cache.key(self.version, cache.processor())
+            folder = files.root() / "openvino" / files.key(self.version, files.processor())
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                cache.prune(folder)
+                files.prune(folder)
                 config["CACHE_DIR"] = str(folder)
             except OSError:
                 pass  # no place for a cache: compile every time
@@ -179,7 +180,7 @@ class OvBackend:
             sizes[batch] = self._core.compile_model(model, "CPU", self._config)
             if self._large:  # OpenVINO keeps the files mapped of which it has packed a copy
                 for name in self.manifest.files:
-                    cpus.forget_mapped(self.manifest.folder / name)
+                    host.forget_mapped(self.manifest.folder / name)
         return sizes[batch]
 
 

@@ -33,11 +33,11 @@ def load_images(spec: str, size: int) -> Tensor:
 
 def standin_metrics() -> dict[str, Metric]:
     """The stand-in networks for portraits, by the names that reports use."""
-    from wagi.evaluation import standins
+    from wagi.standins import model
 
     return {
-        "portraits-features": standins.load(standins.PortraitsFeatures),
-        "portraits-ID": standins.load(standins.PortraitsID),
+        "portraits-features": model.load(model.PortraitsFeatures),
+        "portraits-ID": model.load(model.PortraitsID),
     }
 
 

@@ -16,11 +16,10 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from wagi_rt import __version__
-from wagi_rt import image as pictures
+from wagi_rt import __version__, pictures
+from wagi_rt.commands.invert import announce, require_precision
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
-from wagi_rt.invert import announce, require_precision
 from wagi_rt.session import Session
 
 SCHEMA = 1

@@ -8,14 +8,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wagi_rt.commands.jobs import STREAM, Job, make_places, make_plan
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
-from wagi_rt.plan import STREAM, Job, make_places, make_plan
 
 if TYPE_CHECKING:
-    from wagi_rt.compare import Row
+    from wagi_rt.commands.compare import Row
+    from wagi_rt.commands.overlap import Done
     from wagi_rt.session import Result, Session
-    from wagi_rt.stages import Done
 
 
 class Tally:
@@ -29,8 +29,8 @@ class Tally:
 
 def invert(args: Namespace) -> int:
     """The command. Returns 0, or 1 when at least one image failed (the others are still done)."""
+    from wagi_rt.commands.overlap import run_stages
     from wagi_rt.session import Session
-    from wagi_rt.stages import run_stages
 
     plan = make_plan(args)
     options = (args.model, args.backend, args.device, args.threads, args.precision)
@@ -78,7 +78,7 @@ class _Finish:
         self.session, self.measure = session, measure
 
     def __call__(self, job: Job, result: Result) -> dict[str, dict[str, float | None]]:
-        from wagi_rt import image as pictures
+        from wagi_rt import pictures
 
         content = pictures.encode(result.image, job.suffix)
         if job.target == STREAM:
@@ -118,8 +118,7 @@ def _measure(session: Session, result: Result) -> dict[str, dict[str, float | No
     """Metrics of the written pixels at the residual's resolution, which is papers' 256 for large models."""
     import numpy as np
 
-    from wagi_rt import image as pictures
-    from wagi_rt import metrics
+    from wagi_rt import metrics, pictures
 
     def small(pixels: np.ndarray) -> np.ndarray:
         return pictures.area_resize(pictures.to_float(pixels[None]), session.resolution)
@@ -135,7 +134,7 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def _add_row(job: Job, result: Result, metrics: dict, tally: Tally) -> None:
-    from wagi_rt.compare import MAX_ROWS, make_row
+    from wagi_rt.commands.compare import MAX_ROWS, make_row
 
     if len(tally.rows) < MAX_ROWS and result.naive is not None:
         naive, wagi = (f"L2 {metrics[k]['l2']:.4f}  SSIM {metrics[k]['ssim']:.3f}" for k in ("naive", "wagi"))
@@ -145,8 +144,8 @@ def _add_row(job: Job, result: Result, metrics: dict, tally: Tally) -> None:
 
 
 def _write_sheet(path: Path, tally: Tally, quiet: bool) -> None:
-    from wagi_rt import image as pictures
-    from wagi_rt.compare import draw_sheet
+    from wagi_rt import pictures
+    from wagi_rt.commands.compare import draw_sheet
 
     pictures.write_atomic(path, pictures.encode(draw_sheet(tally.rows), path.suffix.lower()))
     if not quiet:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from wagi.e4e import Encoder4Editing
+from wagi.networks.e4e import Encoder4Editing
 
 
 class PixelToStyle(Encoder4Editing):
-    """Names, shapes and call of `wagi.e4e.Encoder4Editing`; every offset is a head of its own."""
+    """Names, shapes and call of `wagi.networks.e4e.Encoder4Editing`; every offset is a head of its own."""
 
     def compose(self, first: Tensor, deltas: list[Tensor]) -> Tensor:
         # e4e adds the first head to the others (architectures 5); pSp does not (architectures 10).

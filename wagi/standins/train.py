@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy, linear, mse_loss, normalize, pad
 
 from wagi.data import Order, PortraitMemmap, open_dataset, to_float
 from wagi.errors import UserError
-from wagi.evaluation.identities import Identities, rendered
-from wagi.evaluation.standins import PortraitsFeatures, PortraitsID, Standin, load, save
-from wagi.output import beside, write_json
+from wagi.files import beside, write_json
 from wagi.portraits import NUM_PARAMETERS
+from wagi.standins.identities import Identities, rendered
+from wagi.standins.model import PortraitsFeatures, PortraitsID, Standin, load, save
 
 HOLDOUT = 8  # one in so many images or identities, the first ones, is never trained on
 SAVE_EVERY = 100

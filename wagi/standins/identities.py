@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wagi.errors import UserError
-from wagi.output import beside
+from wagi.files import beside
 from wagi.portraits import Portrait, render
 from wagi.portraits.dataset import portrait
 

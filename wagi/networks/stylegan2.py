@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from wagi.layers import ModulatedConv2d, Upsample
-from wagi.swagan import Generator
+from wagi.networks.layers import ModulatedConv2d, Upsample
+from wagi.networks.swagan import Generator
 
 
 class ToRGB(nn.Module):
@@ -25,7 +25,7 @@ class ToRGB(nn.Module):
 
 
 class StyleGAN2Generator(Generator):
-    """As `wagi.swagan.Generator`, with blocks up to the image size and n_latent = 2 log2(size) - 2."""
+    """As `swagan.Generator`, with blocks up to the image size and n_latent = 2 log2(size) - 2."""
 
     feature_scale = 1
 

@@ -131,7 +131,7 @@ def save(network: nn.Module, path: Path) -> None:
     from safetensors.torch import save_file
 
     from wagi.conversion.files import halved
-    from wagi.output import beside
+    from wagi.files import beside
 
     state = halved({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
     try:

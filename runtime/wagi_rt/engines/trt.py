@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt import trt_engines
 from wagi_rt.backends import parse_device
+from wagi_rt.engines import trt_plans
+from wagi_rt.engines.trt_cuda import NAME, Device, probe
+from wagi_rt.engines.trt_program import Engine, Engines, Program, import_tensorrt
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import PIPELINE, PIPELINE_TENSORS, Manifest, Shapes
-from wagi_rt.trt_cuda import NAME, Device, probe
-from wagi_rt.trt_program import Engine, Engines, Program, import_tensorrt
 
 # The arithmetic between the graphs (wagi_rt.session) as two small engines, so that a chain stays on the GPU.
 SHRINK, RESIDUAL = "shrink", "residual"
@@ -60,7 +60,7 @@ def available() -> tuple[bool, str]:
 
 
 class TrtBackend:
-    """The bundle's engines from the cache, on exactly the GPU that was named. See wagi_rt.ort.OrtBackend."""
+    """The bundle's engines from the cache, on exactly the GPU that was named. See `ort.OrtBackend`."""
 
     def __init__(self, manifest: Manifest, device: str = "cuda", threads: int | None = None) -> None:
         """`threads` is for CPU engines and ignored. Loads what the bundle runs by default, so that a missing
@@ -75,7 +75,7 @@ class TrtBackend:
         self._programs: dict[str, Program] = {}
         try:
             self._tensorrt = import_tensorrt()
-            self._target = trt_engines.target(manifest, self._gpu.name, self._tensorrt.__version__)
+            self._target = trt_plans.target(manifest, self._gpu.name, self._tensorrt.__version__)
             self._pipeline = self._program(PIPELINE) if manifest.default == PIPELINE else self._chain()
         except BaseException:
             self.close()
@@ -131,10 +131,10 @@ class TrtBackend:
 
     def _engine(self, name: str) -> Engine:
         if name not in self._loaded:
-            plan, record = trt_engines.read_plan(self._target, name)
+            plan, record = trt_plans.read_plan(self._target, name)
             trt = self._module(record)
             if record.plugin_layers:
-                trt_engines.load_plugins(trt, _plugins(name))
+                trt_plans.load_plugins(trt, _plugins(name))
             if trt.__name__ not in self._runtimes:
                 self._runtimes[trt.__name__] = Engines(self._gpu, trt)
             where = str(self._target.folder / f"{name}.plan")
@@ -142,7 +142,7 @@ class TrtBackend:
             self._loaded[name] = self._runtimes[trt.__name__].deserialise(where, plan, wanted)
         return self._loaded[name]
 
-    def _module(self, record: trt_engines.Record) -> Any:
+    def _module(self, record: trt_plans.Record) -> Any:
         """The TensorRT that can run the plan: any of its version, or only the full one that built it."""
         trt = self._tensorrt if record.version_compatible else import_tensorrt(full=True)
         built = record.versions["tensorrt"]
@@ -150,13 +150,13 @@ class TrtBackend:
             what = (
                 f"engine '{record.engine}' runs on the full tensorrt {built} only, this is {trt.__version__}"
             )
-            raise UserError(f"{NAME}: {what}; {trt_engines.BUILD} BUNDLE --overwrite")
+            raise UserError(f"{NAME}: {what}; {trt_plans.BUILD} BUNDLE --overwrite")
         return trt
 
 
 def _plugins(name: str) -> Path:
-    path = trt_engines.find_plugins()
+    path = trt_plans.find_plugins()
     if path is None:
-        what = f"engine '{name}' needs the plugin library {trt_engines.PLUGIN_LIBRARY}, which is not here"
+        what = f"engine '{name}' needs the plugin library {trt_plans.PLUGIN_LIBRARY}, which is not here"
         raise UserError(f"{NAME}: {what}; build it with CMake (README) and set WAGI_PLUGINS to it")
     return path

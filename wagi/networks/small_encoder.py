@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.e4e import ProgressiveEncoder
+from wagi.networks.e4e import ProgressiveEncoder
 
 # Channels by resolution, as a multiple of `width`; finer maps than these have half the width.
 _RATIO = {4: 3.5, 8: 3.0, 16: 2.0, 32: 1.0}

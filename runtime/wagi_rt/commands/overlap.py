@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from wagi_rt.commands.jobs import STREAM, Job
 from wagi_rt.errors import UserError
-from wagi_rt.plan import STREAM, Job
 
 if TYPE_CHECKING:
     from wagi_rt.session import Result, Session

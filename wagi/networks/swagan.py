@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wagi.fusion import Gates, gate
-from wagi.layers import (
+from wagi.networks.fusion import Gates, gate
+from wagi.networks.layers import (
     ConvLayer,
     Downsample,
     EqualLinear,
@@ -79,7 +79,7 @@ class Generator(nn.Module):
 
     Args:
         size: image size, a power of two from 32 to 1024.
-        channel_multiplier, max_channels: widths, see `wagi.layers.channels`.
+        channel_multiplier, max_channels: widths, see `wagi.networks.layers.channels`.
         to_rgb_kernel: tWavelets kernel, 1 (PyTorch checkpoints) or 3 (official TensorFlow weights).
 
     `latent_avg` [style_dim] is the mean of W. It is a buffer that moves with the module but stays out of the

@@ -1,0 +1,1 @@
+"""The commands of `wagi-rt`, imported by the command line when they are called."""

@@ -1,0 +1,1 @@
+"""The networks of the papers, with their published parameter names."""

@@ -1,0 +1,1 @@
+"""Stand-in networks for rendered portraits: trained here, never mistaken for the public ones."""
