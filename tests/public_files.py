@@ -1,4 +1,4 @@
-"""Tiny random files in the layouts in which weights are published (architectures.md section 8)."""
+"""Tiny random files in the layouts in which weights are published (decision 41)."""
 
 import argparse
 import pickle

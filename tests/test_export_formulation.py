@@ -40,7 +40,7 @@ def test_up_kernels_equal_the_published_two_steps(kernel) -> None:
 
 
 def test_skip_path_is_one_transposed_convolution() -> None:
-    """architectures.md 2.2: kernel 4, stride 2, padding 1, borders included."""
+    """Decision 46: kernel 4, stride 2, padding 1, borders included."""
     layer, skip = Generator(32, style_dim=8, max_channels=4).to_rgbs[0], seeded(2, 12, 3, 5)
     found = F.conv_transpose2d(skip, resample_kernel(layer, 12), stride=2, padding=1)
     torch.testing.assert_close(found, layer.resample(skip), **FP32)

@@ -100,7 +100,7 @@ def test_convolutions_are_half_and_the_sensitive_rest_is_not(exported) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e3, 1e5])
 def test_styles_of_any_size_stay_finite(exported, model: WaGI, scale: float) -> None:
-    """performance.md: FP16 everywhere gives infinities here."""
+    """Decision 47: FP16 everywhere gives infinities here."""
     rng = np.random.default_rng(0)
     generator = model.generator
     ws = torch.from_numpy(rng.normal(size=(2, generator.n_latent, generator.style_dim)).astype(np.float32))
@@ -156,7 +156,7 @@ def test_channel_attention_stays_in_single_precision() -> None:
 
 @pytest.mark.slow
 def test_embedded_architecture_on_held_out_portraits(tmp_path) -> None:
-    """Issue 4, done-when 3, with random weights."""
+    """The limit of decision 48, with random weights."""
     config, _ = settings("portraits-128", "inversion")
     torch.manual_seed(0)
     model = randomised(WaGI(*(build_part(config, part) for part in PARTS)).eval())

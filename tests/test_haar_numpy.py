@@ -47,7 +47,7 @@ def test_energy_is_preserved():
 
 
 def test_band_means_sum_to_four_times_l2():
-    """paper_numbers: orthonormal filters give 4 L2 (16 and 1 would be the other normalisations)."""
+    """Decision 18: orthonormal filters give 4 L2 (16 and 1 would be the other normalisations)."""
     x = images()
     bands = np.split(haar(x), 4, axis=1)
     assert sum(np.square(band).mean() for band in bands) == pytest.approx(4 * np.square(x).mean(), rel=1e-12)

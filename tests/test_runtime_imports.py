@@ -13,7 +13,7 @@ from tiny_bundle import write_tiny_bundle
 
 RUNTIME = ROOT / "runtime" / "wagi_rt"
 FORBIDDEN_IN_RUNTIME = ("torch", "wagi", "export")
-# Part -> modules of this project that it may import (design.md, "The house").
+# Part -> modules of this project that it may import (decision 53).
 ALLOWED = {
     "wagi": {"wagi"},
     "runtime/wagi_rt": {"wagi_rt"},

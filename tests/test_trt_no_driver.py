@@ -1,6 +1,6 @@
 """The real TensorRT and CUDA packages on a machine without a driver: one line and status 1, never a crash.
 
-A TensorRT runtime object made without a driver kills the process at its next call (tensorrt11.md), so each
+A TensorRT runtime object made without a driver kills the process at its next call (decision 51), so each
 command runs in a process of its own. Skipped where the packages are missing or where there is a GPU.
 """
 

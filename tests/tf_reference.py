@@ -1,4 +1,4 @@
-"""The official SWAGAN graph's arithmetic in numpy float64, written from architectures.md sections 2 and 4.
+"""The official SWAGAN graph's arithmetic in numpy float64, written from its description (decisions 8, 40).
 
 Nothing here is shared with the package: weights are modulated per sample, the up-convolution is zero
 insertion and correlation, bands are un-normalised sums.

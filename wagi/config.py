@@ -37,7 +37,7 @@ class ModelConfig:
 
     @property
     def resolution(self) -> int:
-        """R, the resolution of the residual (paper_vs_references 20)."""
+        """R, the resolution of the residual (decision 5)."""
         return min(256, self.size)
 
 
@@ -91,7 +91,7 @@ class GeneratorConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class EncoderConfig(TrainConfig):
-    """Stage 2: E0 for a frozen G0 (e4e recipe, architectures.md section 5)."""
+    """Stage 2: E0 for a frozen G0 (decision 26)."""
 
     kimg: float = 1600.0
     lambda_l2: float = 1.0
@@ -111,7 +111,7 @@ class EncoderConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class InversionConfig(TrainConfig):
-    """Stage 3: ADA and fusion, E0 and G0 frozen (paper eq. 2; paper_vs_references 10, 11, 24-28)."""
+    """Stage 3: ADA and fusion, E0 and G0 frozen (paper eq. 2; decisions 20 to 25)."""
 
     lambda_l2: float = 1.0
     lambda_wave: float = 0.1

@@ -77,8 +77,8 @@ def alignment_loss(
     return pixels + lambda_wave * wavelet_loss(aligned, target, k, norm) if lambda_wave else pixels
 
 
-# The spectral loss of appendix A.2.1, whose formula is not in our sources. The plain form: no phase, L1 (the
-# distance that appendix speaks of), logarithmic so that octaves of very different power count alike.
+# Not the spectral loss of appendix A.2.1, which compares azimuthal averages by squares (decision 30), but one
+# in its spirit: no phase, logarithmic so that octaves of very different power count alike.
 def spectral_loss(x: Tensor, y: Tensor) -> Tensor:
     """mean_{n,c,u,v} | log(|F x| + e) - log(|F y| + e) |, F the orthonormal rfft2, e = 1/255.
 

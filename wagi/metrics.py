@@ -78,7 +78,7 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @metric("ssim", minimum_size=WINDOW)
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity, Gaussian 11/1.5, data range 2, mean over RGB (paper_vs_references 35)."""
+    """Structural similarity, Gaussian 11/1.5, data range 2, mean over RGB (decision 34)."""
     return _similarity(x.float(), y.float())[0].mean(1)
 
 

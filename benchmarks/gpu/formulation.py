@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.gpu.common import Machine, Skip, attempt
 
-# Sum of per-layer rooflines on an H200-class GPU in FP16, batch 1 (performance.md).
+# Sum of per-layer rooflines on an H200-class GPU in FP16, batch 1 (decision 49).
 FLOOR_MS = {"ffhq1024": 0.77, "ffhq256": 0.48}
 _COMPILE_SECONDS, _MODEL_SECONDS = 150.0, 40.0
 

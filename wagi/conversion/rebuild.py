@@ -175,7 +175,7 @@ def generator_config(state: State, where: str) -> ModelConfig:
 
 
 def _fusion_levels(size: int, kind: str, widths: list[int]) -> dict[str, Any]:
-    """The paper's levels at this size (architectures 2.5); StyleGAN2 has HFGI's single one."""
+    """The paper's levels at this size (decision 5); StyleGAN2 has HFGI's single one."""
     resolution = min(256, size)
     if kind == "stylegan2":
         return {"feature_levels": (resolution // 4,), "wavelet_levels": ()}
@@ -197,7 +197,7 @@ def n_latent(config: ModelConfig) -> int:
 
 @torch.no_grad()
 def mean_latent(config: ModelConfig, state: State, samples: int = 100_000, seed: int = 0) -> Tensor:
-    """Mean of W over seeded samples: training checkpoints carry none (paper_vs_references 33)."""
+    """Mean of W over seeded samples: training checkpoints carry none (decision 39)."""
     with torch.device("meta"):
         generator = checkpoint.build_part(config, "generator")
     style = generator.style.to_empty(device="cpu")  # type: ignore[union-attr,operator]

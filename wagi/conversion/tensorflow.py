@@ -10,7 +10,7 @@ from wagi.conversion.pickles import Array, Stub
 from wagi.conversion.sources import Source, State, tensor
 from wagi.errors import UserError
 
-# Official band = factor x orthonormal band, for LL, LH, HL, HH of three colours (architectures 4 rule 2).
+# Official band = factor x orthonormal band, for LL, LH, HL, HH of three colours (decision 40).
 BAND_FACTORS = torch.tensor([2.0] * 3 + [-2.0] * 6 + [2.0] * 3)
 # Rank of each variable; checked before anything is transposed.
 _RANKS = {"weight": 4, "mod_weight": 2, "mod_bias": 1, "bias": 1, "noise_strength": 0, "const": 4}
@@ -64,7 +64,7 @@ def averaged(source: Source) -> dict[str, Tensor]:
 
 
 def convert(found: dict[str, Tensor], where: str) -> tuple[State, Tensor]:
-    """(state dict in the published PyTorch names, latent_avg) from the official variables (architectures 4).
+    """(state dict in the published PyTorch names, latent_avg) from the official variables (decision 40).
 
     Noise maps beyond the last used one, as the last two dlatents, belong to layers that SWAGAN does not have.
     """
@@ -127,7 +127,7 @@ def _to_wavelet(ours: str, block: str) -> dict[str, str]:
 
 
 def _variable(ours: str, theirs: str, value: Tensor, where: str) -> Tensor:
-    """One variable in our layout (architectures 4 rules 2 and 4)."""
+    """One variable in our layout (decision 40)."""
     leaf = theirs.rsplit("/", 1)[-1]
     dense = "/Dense" in theirs and leaf == "weight"
     rank = 2 if dense else 4 if "/noise" in theirs and leaf != "noise_strength" else _RANKS[leaf]

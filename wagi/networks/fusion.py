@@ -29,8 +29,7 @@ class Gates(NamedTuple):
     wavelets: Mapping[int, Gate] = MappingProxyType({})
 
 
-# WaGI eq. (8) and (9) with g read as a change from one, as HFGI's code has it (paper_vs_references.md item
-# 3): zero gates then leave the generator as it is.
+# WaGI eq. (8) and (9) with g read as a change from one (decision 3): zero gates leave the generator as it is.
 def gate(x: Tensor, pair: Gate | None) -> Tensor:
     """`(1 + g) * x + h` for pair (g, h), all of the shape of x; None leaves x alone."""
     if pair is None:

@@ -10,6 +10,6 @@ class PixelToStyle(Encoder4Editing):
     """Names, shapes and call of `wagi.networks.e4e.Encoder4Editing`; every offset is a head of its own."""
 
     def compose(self, first: Tensor, deltas: list[Tensor]) -> Tensor:
-        # e4e adds the first head to the others (architectures 5); pSp does not (architectures 10).
+        # e4e adds the first head to the others, pSp does not (decision 14).
         rest = self.n_styles - 1 - len(deltas)
         return torch.stack([first, *deltas, *([first] * rest)], dim=1)

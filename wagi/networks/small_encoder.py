@@ -26,7 +26,7 @@ def _level(style: int, finest: int) -> int:
 
 
 class ResidualBlock(nn.Module):
-    """Pre-activation residual block with GroupNorm, which does not depend on the batch (portraits.md)."""
+    """Pre-activation residual block with GroupNorm, which does not depend on the batch (decision 15)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
