@@ -1,6 +1,5 @@
-"""Shared fixtures: where the published listings lie, and one thread per test process."""
+"""Shared fixtures, a cache of the tests' own, and one thread per test process."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -14,7 +13,6 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-LISTINGS = Path(os.environ.get("WAGI_STATE_DICTS", ROOT.parent / "shared" / "reference" / "state_dicts"))
 
 torch.set_num_threads(1)
 
@@ -27,11 +25,3 @@ def pytest_unconfigure(config):
 def root() -> Path:
     """The checkout."""
     return ROOT
-
-
-@pytest.fixture
-def state_dicts():
-    """Read a published listing by name: {parameter: {shape, dtype, kind}}."""
-    if not LISTINGS.is_dir():
-        pytest.skip(f"published listings not found at {LISTINGS} (set WAGI_STATE_DICTS)")
-    return lambda name: json.loads((LISTINGS / f"{name}.json").read_text())["state_dict"]

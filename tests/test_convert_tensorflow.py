@@ -1,11 +1,9 @@
 """The official TensorFlow SWAGAN converts to a generator with the same images, to 1e-4."""
 
-import json
-
 import numpy as np
+import published
 import pytest
 import torch
-from conftest import LISTINGS
 from public_files import tf_shapes, tf_variables, write_tf
 from tf_reference import Graph, dwt, iwt
 
@@ -22,10 +20,8 @@ def converted(tmp_path, variables, suffix=".pt"):
 @pytest.mark.parametrize("size", [256, 1024])
 def test_our_tiny_layout_is_the_published_one(size):
     """Names and shapes of the generator at full width, from the listing of the real graph."""
-    if not LISTINGS.is_dir():
-        pytest.skip(f"published listings not found at {LISTINGS}")
-    listed = json.loads((LISTINGS / f"tf_swagan_{size}_variables.json").read_text())["variables"]
-    real = {name: tuple(v["shape"]) for name, v in listed.items() if not name.startswith("D/")}
+    listed = published.tf_variables(size)
+    real = {name: shape for name, shape in listed.items() if not name.startswith("D/")}
     assert tf_shapes(size, 512, 8, 2, 512) == real
 
 

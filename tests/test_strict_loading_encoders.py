@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import published
 import pytest
 import torch
 from torch import nn
@@ -24,59 +25,43 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def difference(module: nn.Module, listing: dict) -> list[str]:
-    """One line per entry that only one side has, or that differs in shape, dtype or kind; [] when equal."""
-    parameters = dict(module.named_parameters())
-    own = module.state_dict()
-    lines = [f"only published: {key} {entry['shape']}" for key, entry in listing.items() if key not in own]
-    lines += [f"only ours: {key} {list(value.shape)}" for key, value in own.items() if key not in listing]
-    for key in own.keys() & listing.keys():
-        kind = "param" if key in parameters else "buffer"
-        ours = (list(own[key].shape), str(own[key].dtype).removeprefix("torch."), kind)
-        entry = listing[key]
-        theirs = (entry["shape"], entry["dtype"], entry["kind"])
-        if ours != theirs:
-            lines.append(f"{key}: ours {ours}, published {theirs}")
-    return lines
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_names_and_shapes_equal_the_published(name, state_dicts):
+def test_names_and_shapes_equal_the_published(name):
     with torch.device("meta"):
         module = NETWORKS[name]()
-    lines = difference(module, state_dicts(name))
+    lines = published.difference(module, published.state_dict(name))
     assert not lines, f"{name}: {len(lines)} differences\n" + "\n".join(lines[:40])
 
 
 @pytest.mark.parametrize("name", ["hfgi_ada", "hfgi_residue", "e4e_latent_discriminator"])
-def test_a_published_state_dict_loads_strictly(name, state_dicts):
+def test_a_published_state_dict_loads_strictly(name):
     """Values arrive, not only names: a state dict made from the listing alone comes back unchanged."""
     torch.manual_seed(0)
     state = {
         key: torch.randn(entry["shape"]).to(getattr(torch, entry["dtype"]))
-        for key, entry in state_dicts(name).items()
+        for key, entry in published.state_dict(name).items()
     }
     module = NETWORKS[name]()
     module.load_state_dict(state, strict=True)
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
-def test_a_difference_is_found_and_readable(state_dicts):
+def test_a_difference_is_found_and_readable():
     with torch.device("meta"):
         module = DistortionAligner((16, 32, 48, 72))
         module.extra = nn.PReLU()
-    lines = difference(module, state_dicts("hfgi_ada"))
+    lines = published.difference(module, published.state_dict("hfgi_ada"))
     assert "only ours: extra.weight [1]" in lines
     assert any(line.startswith("conv_layer4.0.res_layer.1.weight: ours ([72, 48, 3, 3]") for line in lines)
 
 
-def test_backbone_initialises_input_layer_and_body(state_dicts):
+def test_backbone_initialises_input_layer_and_body():
     """The ArcFace state dict sets exactly the shared entries; its output layer and e4e's heads stay out."""
     encoder = Encoder4Editing(2, style_dim=4)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     state = {
         key: torch.full(entry["shape"], 3, dtype=getattr(torch, entry["dtype"]))
-        for key, entry in state_dicts("ir_se50_arcface").items()
+        for key, entry in published.state_dict("ir_se50_arcface").items()
     }
     encoder.initialise_from_backbone(state)
     for key, value in encoder.state_dict().items():
@@ -84,10 +69,11 @@ def test_backbone_initialises_input_layer_and_body(state_dicts):
         assert torch.equal(value, state[key] if shared else before[key]), key
 
 
-def test_wrong_backbone_is_a_user_error(state_dicts):
+def test_wrong_backbone_is_a_user_error():
     with torch.device("meta"):
         encoder = Encoder4Editing(1)
-        state = {key: torch.empty(entry["shape"]) for key, entry in state_dicts("ir_se50_arcface").items()}
+        listing = published.state_dict("ir_se50_arcface")
+        state = {key: torch.empty(entry["shape"]) for key, entry in listing.items()}
     del state["body.3.shortcut_layer.0.weight"]
     with pytest.raises(UserError, match=r"body\.3\.shortcut_layer\.0\.weight is missing"):
         encoder.initialise_from_backbone(state)

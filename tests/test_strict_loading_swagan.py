@@ -1,5 +1,6 @@
 """Promise: generators and discriminators have exactly the published names and shapes."""
 
+import published
 import pytest
 import torch
 
@@ -7,46 +8,35 @@ from wagi.networks.stylegan2 import StyleGAN2Generator
 from wagi.networks.swagan import Discriminator, Generator
 
 
-def difference(module: torch.nn.Module, listing: dict) -> str:
-    """Readable difference between a module's state dict and a published listing; empty when equal."""
-    ours = {name: list(value.shape) for name, value in module.state_dict().items()}
-    theirs = {name: entry["shape"] for name, entry in listing.items()}
-    lines = [f"missing    {k} {theirs[k]}" for k in theirs.keys() - ours.keys()]
-    lines += [f"unexpected {k} {ours[k]}" for k in ours.keys() - theirs.keys()]
-    lines += [f"shape      {k} {ours[k]} != {v}" for k, v in theirs.items() if ours.get(k, v) != v]
-    return "\n".join(sorted(lines))
-
-
 @pytest.mark.parametrize("size", [64, 128, 256, 512, 1024])
-def test_swagan_generator(state_dicts, size):
+def test_swagan_generator(size):
     with torch.device("meta"):
         generator = Generator(size)
-    assert not difference(generator, state_dicts(f"swagan_generator_{size}"))
+    assert not published.difference(generator, published.state_dict(f"swagan_generator_{size}"))
 
 
 @pytest.mark.parametrize("size", [256, 1024])
-def test_swagan_discriminator(state_dicts, size):
+def test_swagan_discriminator(size):
     with torch.device("meta"):
         discriminator = Discriminator(size)
-    assert not difference(discriminator, state_dicts(f"swagan_discriminator_{size}"))
+    assert not published.difference(discriminator, published.state_dict(f"swagan_discriminator_{size}"))
 
 
-def test_stylegan2_generator(state_dicts):
+def test_stylegan2_generator():
     with torch.device("meta"):
         generator = StyleGAN2Generator(1024)
-    # The listing is that of an e4e decoder, which carries the mapping network under the same names.
-    listing = state_dicts("stylegan2_generator_1024")
-    ours = {k: v for k, v in generator.state_dict().items() if k in listing}
-    assert set(ours) == set(listing)
-    assert all(list(ours[k].shape) == entry["shape"] for k, entry in listing.items())
+    assert not published.difference(generator, published.state_dict("stylegan2_generator_1024"))
 
 
-def test_fixed_buffers_hold_the_published_values(state_dicts):
-    generator, listing = Generator(64, style_dim=512), state_dicts("swagan_generator_64")
-    checked = 0
-    for name, value in generator.state_dict().items():
-        if "value" in listing[name]:
-            expected = torch.tensor(listing[name]["value"]).view_as(value)
-            torch.testing.assert_close(value, expected, atol=1e-6, rtol=0)
-            checked += 1
-    assert checked == 34
+@pytest.mark.parametrize(
+    "name, make, filters",
+    [("swagan_generator_64", Generator, 34), ("swagan_discriminator_256", Discriminator, 54)],
+)
+def test_fixed_buffers_hold_the_published_values(name, make, filters):
+    size = int(name.rsplit("_", 1)[1])
+    state = make(size).state_dict()
+    values = {k: entry["value"] for k, entry in published.state_dict(name).items() if "value" in entry}
+    assert len(values) == filters
+    for key, value in values.items():
+        expected = torch.tensor(value).view_as(state[key])
+        torch.testing.assert_close(state[key], expected, atol=1e-6, rtol=0, msg=key)
