@@ -1,46 +1,72 @@
-"""Promise: with public weight files given, LPIPS and identity enter the training losses."""
+"""Promise: with public weight files given, LPIPS and identity enter the training losses, with their values.
+
+The first step of a fresh inversion stage renders the naive inversion (gates start at zero) of all training
+images at once, so its logged terms are those of the frozen parts, whatever the order of the images.
+"""
 
 import json
 
 import pytest
 import torch
-from test_features import random_files
+from test_eq2 import identity
+from test_features import direct_lpips, random_files
 from training_helpers import run, weights, write_portraits
 
+from wagi import checkpoint
+from wagi.data import open_dataset
 from wagi.networks.irse import Backbone
+
+COUNT, HOLDOUT = 6, 4
 
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     """A tiny world and its generator checkpoint."""
     folder = tmp_path_factory.mktemp("stages")
-    data = write_portraits(folder / "data")
+    data = write_portraits(folder / "data", COUNT)
     assert run("generator", data, folder / "g", "--steps", "2") == 0
     return data, folder / "g" / "checkpoint.pt"
 
 
-def losses(folder, stages, term, *options):
-    """The logged values of one term, and the aligner's weights after the run."""
+def losses(folder, stages, *options):
+    """The logged terms of the first step, and all weights after it."""
     data, generator = stages
-    assert run("inversion", data, folder, "--encoder", str(generator), "--steps", "2", "--log-every", "1",
-               "--set", "ada_steps=0", *options) == 0  # fmt: skip
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line[term] for line in lines if term in line], weights(folder)
+    assert run("inversion", data, folder, "--encoder", str(generator), "--steps", "1", "--log-every", "1",
+               "--batch", str(COUNT - HOLDOUT), "--set", "ada_steps=0", *options) == 0  # fmt: skip
+    return json.loads((folder / "metrics.jsonl").read_text().splitlines()[0]), weights(folder)
+
+
+def first_pictures(stages):
+    """(naive inversions, images) of the training images."""
+    content = checkpoint.read(stages[1])
+    generator, encoder = (checkpoint.build_loaded(content, part, "") for part in ("generator", "encoder"))
+    data = open_dataset(stages[0], 32)
+    x = torch.stack([data.get(i)["image"] for i in range(HOLDOUT, COUNT)])
+    with torch.no_grad():
+        return generator(encoder(x) + generator.latent_avg), x
 
 
 def test_lpips(tmp_path, stages):
-    trunk, linear, *_ = random_files(tmp_path)
-    files = ("--lpips-trunk", str(trunk), "--lpips-linear", str(linear))
-    values, trained = losses(tmp_path / "with", stages, "lpips", *files, "--set", "lambda_lpips=0.8")
-    assert len(values) == 2 and all(0 < value < 100 for value in values)
-    _, without = losses(tmp_path / "without", stages, "lpips")
+    trunk_file, linear_file, trunk, linear = random_files(tmp_path)
+    files = ("--lpips-trunk", str(trunk_file), "--lpips-linear", str(linear_file))
+    logged, trained = losses(tmp_path / "with", stages, *files, "--set", "lambda_lpips=0.8")
+    y, x = first_pictures(stages)
+    assert logged["lpips"] == pytest.approx(float(direct_lpips("alex", trunk, linear, y, x).mean()), rel=1e-4)
+    others = logged["l2"] + 0.1 * logged["wave"] + logged["ada"]
+    assert logged["loss"] == pytest.approx(others + 0.8 * logged["lpips"], abs=1e-5)
+    _, without = losses(tmp_path / "without", stages)
     assert any(not torch.equal(trained[k], without[k]) for k in trained if k.startswith("/weights/fusion"))
 
 
 @pytest.mark.slow
 def test_identity(tmp_path, stages):
     torch.manual_seed(0)
-    torch.save(Backbone().state_dict(), tmp_path / "arcface.pth")
+    arcface = Backbone().eval()
+    torch.save(arcface.state_dict(), tmp_path / "arcface.pth")
     files = ("--arcface", str(tmp_path / "arcface.pth"))
-    values, _ = losses(tmp_path / "run", stages, "id", *files, "--set", "lambda_id=0.1")
-    assert len(values) == 2 and all(-1e-3 < value < 2 for value in values)
+    logged, trained = losses(tmp_path / "run", stages, *files, "--set", "lambda_id=0.1")
+    y, x = first_pictures(stages)
+    assert logged["id"] == pytest.approx(identity(arcface, y, x), rel=1e-3) and logged["id"] > 1e-3
+    others = logged["l2"] + 0.1 * logged["wave"] + logged["ada"]
+    assert logged["loss"] == pytest.approx(others + 0.1 * logged["id"], abs=1e-5)
+    assert not any("arcface" in name for name in trained)

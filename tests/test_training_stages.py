@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -49,10 +50,20 @@ def test_frozen_parts_stay_as_they_were(runs):
     assert any(not torch.equal(generator["encoder"][k], encoder["encoder"][k]) for k in generator["encoder"])
 
 
-def test_average_of_the_mapping_is_kept(runs, data):
-    """latent_avg follows the mean of map(parameters)."""
-    generator = checkpoint.load_generator(runs / "g" / "checkpoint.pt")
-    assert generator.latent_avg.abs().sum() > 0
+def test_average_of_the_mapping_is_kept(data, tmp_path):
+    """latent_avg moves by 1 - beta to the mean of map(parameters); it is averaged as all weights are."""
+    options = ["--set", "style_dim=5", "--batch", "16", "--steps", "1", "--lr", "1e-30"]
+    options += ["--set", "latent_avg_beta=0.75", "--set", "mapping_lr=1e-30", "--set", "encoder_lr=1e-30"]
+    assert run("generator", data, tmp_path / "g", *options) == 0
+    path = tmp_path / "g" / "checkpoint.pt"
+    seen = torch.from_numpy(np.load(data / "parameters.npy"))[4:]  # the first four are held out
+    with torch.no_grad():
+        expected = 0.25 * checkpoint.load_generator(path).map(seen).mean(0)
+    live = checkpoint.read(path)["training"]["models"]["generator"]["latent_avg"]
+    torch.testing.assert_close(live, expected, atol=1e-6, rtol=1e-4)
+    assert expected.abs().max() > 1e-3
+    kept = checkpoint.load_generator(path).latent_avg
+    torch.testing.assert_close(kept, (1 - 2 / 11) * expected, atol=1e-6, rtol=1e-4)  # after one step
 
 
 @pytest.mark.parametrize(("term", "moved"), [("lambda_w", "style"), ("lambda_delta", "encoder")])
