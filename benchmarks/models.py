@@ -35,8 +35,8 @@ def random_model(settings: ModelConfig, seed: int = 0) -> WaGI:
     """
     import torch
 
-    from wagi.checkpoint import PARTS, build_part
     from wagi.model import WaGI
+    from wagi.networks.build import PARTS, build_part
     from wagi_rt import probes
 
     torch.manual_seed(seed)
@@ -88,7 +88,8 @@ def prepare(work: Path, size: int, encoder: str | None, precision: str = "fp32")
     checkpoint = work / f"{name}.pt"
     bundle = work / (name if precision == "fp32" else f"{name}-{precision}")
     if not checkpoint.is_file():
-        from wagi.checkpoint import PARTS, save, state_of
+        from wagi.checkpoint import save, state_of
+        from wagi.networks.build import PARTS
 
         _say(f"making {checkpoint}")
         work.mkdir(parents=True, exist_ok=True)

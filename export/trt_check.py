@@ -193,9 +193,9 @@ def random_model() -> "WaGI":
     """The paper's model at 1024 px with fresh weights."""
     import torch
 
-    from wagi.checkpoint import PARTS, build_part
     from wagi.config import ModelConfig
     from wagi.model import WaGI
+    from wagi.networks.build import PARTS, build_part
 
     torch.manual_seed(0)
     parts: list[Any] = [build_part(ModelConfig(size=1024), part) for part in PARTS]

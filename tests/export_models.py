@@ -5,9 +5,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from wagi.checkpoint import PARTS, build_part
 from wagi.config import settings
 from wagi.model import WaGI
+from wagi.networks.build import PARTS, build_part
 
 CONFIG, _ = settings("smoke", "inversion")
 Module = TypeVar("Module", bound=nn.Module)

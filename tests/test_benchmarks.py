@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import floor, haar, latency, models, reference, report
 from benchmarks.candidates import SERIES, Key, Opener, Skip
 from benchmarks.timing import interleave
-from wagi.checkpoint import PARTS, state_of
 from wagi.checkpoint import save as save_checkpoint
+from wagi.checkpoint import state_of
+from wagi.networks.build import PARTS
 from wagi_rt import probes
 
 SIZE = 32

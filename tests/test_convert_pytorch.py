@@ -16,7 +16,6 @@ from safetensors import safe_open
 
 from wagi import checkpoint, convert
 from wagi.conversion import rebuild
-from wagi.conversion.files import read_released
 from wagi.features import LPIPS, ArcFace
 from wagi.networks.alignment import DistortionAligner
 from wagi.networks.e4e import Encoder4Editing
@@ -38,7 +37,7 @@ def image_of(model, seed=0):
 
 def load(path, part="generator"):
     """A part of either output format."""
-    content = checkpoint.read(path) if path.suffix == ".pt" else read_released(path)
+    content = checkpoint.read(path)
     return checkpoint.build_loaded(content, part, path)
 
 
@@ -121,7 +120,7 @@ def test_widths_are_found_from_shapes():
             model = Generator(size, 8, 2, multiplier, limit)
         config = rebuild.generator_config(model.state_dict(), "x")
         again = rebuild.part(config, "generator")
-        assert not rebuild.listed(again, model.state_dict())
+        assert not checkpoint.differences(again, model.state_dict())
 
 
 # ------------------------------------------------------------------------------ encoders, whole models

@@ -10,8 +10,10 @@ import torch
 from tests.training_helpers import run, write_portraits
 from wagi import checkpoint
 from wagi.config import ModelConfig, settings
-from wagi.data import Counterfactuals, PortraitMemmap, collate
+from wagi.data import Counterfactuals, PortraitMemmap
 from wagi.errors import UserError
+from wagi.loader import collate
+from wagi.networks.build import build_part
 from wagi.portraits.dataset import Settings, generate, portrait
 from wagi.portraits.parameters import CONTINUOUS, counterfactual
 from wagi.portraits.scene import render_both
@@ -72,7 +74,7 @@ def test_other_folders_are_refused(folders, tmp_path, capsys):
 def stage():
     model, config = settings("smoke", "inversion", {"edit_probability": "1", "warp_probability": "0"})
     torch.manual_seed(0)
-    parts = {part: checkpoint.build_part(model, part) for part in ("generator", "encoder")}
+    parts = {part: build_part(model, part) for part in ("generator", "encoder")}
     assert isinstance(model, ModelConfig)
     return InversionStage(model, config, parts, None)  # type: ignore[arg-type]
 

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from tests.training_helpers import write_portraits
-from wagi.data import ImageFolder, Loader, Order, PortraitMemmap, PortraitStream, open_dataset
+from wagi.data import ImageFolder, PortraitMemmap, PortraitStream, open_dataset
 from wagi.errors import UserError
+from wagi.loader import Loader, Order
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:

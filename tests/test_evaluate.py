@@ -16,10 +16,11 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from training_helpers import write_portraits
 
 from wagi import checkpoint, evaluate, experiments
-from wagi.checkpoint import PARTS, build_part, save, state_of
+from wagi.checkpoint import save, state_of
 from wagi.config import settings
 from wagi.errors import UserError
 from wagi.model import Inversion, WaGI
+from wagi.networks.build import PARTS, build_part
 
 SIZE = 64
 LEVELS = {"feature_levels": "16,32", "wavelet_levels": "32"}

@@ -12,6 +12,7 @@ from training_helpers import write_portraits
 
 from wagi import checkpoint, config, evaluate
 from wagi.experiments import heldout, regression, spectra, subbands
+from wagi.networks.build import PARTS, build_part
 from wagi.networks.fusion import Gates
 
 # ----------------------------------------------------------------------------------------------- spectra
@@ -89,7 +90,7 @@ def model_file(tmp_path_factory) -> Path:
     """A whole model with random weights, gates included, as a checkpoint."""
     torch.manual_seed(0)
     model, _ = config.settings("smoke", "inversion", configuration="D")
-    parts = {part: checkpoint.build_part(model, part) for part in checkpoint.PARTS}
+    parts = {part: build_part(model, part) for part in PARTS}
     with torch.no_grad():
         for name, parameter in parts["fusion"].named_parameters():
             if "scale" in name or "shift" in name:
@@ -152,7 +153,7 @@ def test_subbands(model_file, tmp_path):
 
 def test_subbands_need_wavelet_fusion(tmp_path, capsys):
     model, _ = config.settings("smoke", "inversion", configuration="B")
-    parts = {part: checkpoint.state_of(checkpoint.build_part(model, part)) for part in checkpoint.PARTS}
+    parts = {part: checkpoint.state_of(build_part(model, part)) for part in PARTS}
     checkpoint.save(tmp_path / "b.pt", "inversion", model, parts)
     assert evaluate.main(["subbands", "--model", str(tmp_path / "b.pt"), "--out", str(tmp_path)]) == 2
     assert "fuses no wavelets; give a model of configuration D" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from wagi import checkpoint, config, evaluate
 from wagi.evaluation import inverters, measure, protocols
 from wagi.experiments import heldout, published, rows, tables
 from wagi.experiments.runs import Runs, Task
+from wagi.networks.build import build_part
 from wagi.training import loop
 
 PRESET = "smoke"
@@ -80,7 +81,7 @@ def test_every_possible_row_is_a_valid_model(preset):
         model, _ = config.settings(preset, "inversion", row.overrides(preset))
         assert (model.generator, model.feature_levels) == (row.generator, row.features)
         with torch.device("meta"):
-            fusion = checkpoint.build_part(model, "fusion")
+            fusion = build_part(model, "fusion")
         assert fusion.levels[0] == min(row.features + row.wavelets)
 
 

@@ -19,8 +19,9 @@ from export.parity import compare, compare_probes, failure, table
 from export.weights import survives_half
 from tests.export_models import CONFIG, small_model
 from tests.tolerances import EXPORT_ATOL
-from wagi.checkpoint import PARTS, save, state_of
+from wagi.checkpoint import save, state_of
 from wagi.model import WaGI
+from wagi.networks.build import PARTS
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
 from wagi_rt.probes import images as seeded_images

@@ -15,10 +15,10 @@ from export.activations import MOST_FOR_HALF, _Largest
 from export.folding import folded
 from export.parity import table
 from tests.export_models import randomised, small_model
-from wagi.checkpoint import PARTS, build_part
 from wagi.config import settings
 from wagi.data import open_dataset
 from wagi.model import WaGI
+from wagi.networks.build import PARTS, build_part
 from wagi.networks.irse import SqueezeExcite
 from wagi.networks.small_encoder import SmallEncoder
 from wagi.networks.swagan import State

@@ -9,9 +9,10 @@ from PIL import Image
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
-from wagi.data import collate, open_dataset, to_uint8
+from wagi.data import open_dataset, to_uint8
 from wagi.experiments import ood, samples
 from wagi.experiments.pictures import TITLE, comparison
+from wagi.loader import batch_of
 
 SIZE = 32
 
@@ -56,7 +57,7 @@ def test_the_sheet_of_held_out_results(models, tmp_path, capsys):
     command = ["sheet", "--model", str(models / "a.pt"), "--count", "3", "--blocks", "1", "--seed", "4"]
     assert evaluate.main([*command, "--out", str(out)]) == 0
     data = open_dataset("portraits:4:3", SIZE)
-    images = collate([data.get(k, False) for k in range(3)])["image"]
+    images = batch_of(data, range(3))["image"]
     with torch.no_grad():
         found = checkpoint.load_model(models / "a.pt").invert(images)
     sheet = pixels_of(out)
@@ -88,7 +89,7 @@ def test_samples(models, tmp_path):
     rows = json.loads((tmp_path / "samples.json").read_text())["rows"]
     assert [row["scenes"] for row in rows] == ["3 new", *(f"yaw {yaw:+.1f}" for yaw in samples.YAWS)]
     data = open_dataset("portraits:8:3", SIZE)
-    batch = collate([data.get(k, False) for k in range(3)])
+    batch = batch_of(data, range(3))
     generator = checkpoint.load_generator(models / "a.pt")
     noise = torch.randn(1, generator.style_dim - 133, generator=torch.Generator().manual_seed(8))
     with torch.no_grad():

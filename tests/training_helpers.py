@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from wagi import train
+from wagi.networks.build import PARTS, build_part
 
 
 def write_portraits(
@@ -68,6 +69,6 @@ def save_tiny_model(path: Path, seed: int = 0, **settings: object) -> Path:
     torch.manual_seed(seed)
     smoke, _ = config.settings("smoke", "inversion")
     model = dataclasses.replace(smoke, **{"param_dim": 133, **settings})
-    parts = {part: checkpoint.state_of(checkpoint.build_part(model, part)) for part in checkpoint.PARTS}
+    parts = {part: checkpoint.state_of(build_part(model, part)) for part in PARTS}
     checkpoint.save(path, "inversion", model, parts)
     return path

@@ -2,12 +2,16 @@
 
 `weights` holds the averaged weights that inference uses, by part: generator, encoder, aligner, fusion. Inside
 a part the names are the published ones; the generator's dict carries `latent_avg` [style_dim] besides.
-`training` is all that a resumed run needs, and nothing else reads it.
+`training` is all that a resumed run needs, and nothing else reads it. A release is a .safetensors file: the
+weights as PART.NAME, the settings in its metadata.
 """
 
+import json
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,129 +19,60 @@ from torch import Tensor, nn
 from wagi.config import ModelConfig, model_from_dict, to_dict
 from wagi.errors import UserError
 from wagi.files import beside
+from wagi.model import WaGI
+from wagi.networks.build import PARTS, build_part
+from wagi.networks.swagan import Generator
 
-if TYPE_CHECKING:
-    from wagi.model import WaGI
-    from wagi.networks.swagan import Generator
+State = dict[str, Tensor]
 
 FORMAT, VERSION = "wagi", 1
-PARTS = ("generator", "encoder", "aligner", "fusion")
-# Which part of the settings belongs to which part of the model.
-PART_SETTINGS = {
-    "generator": (
-        "size", "generator", "style_dim", "n_mlp", "channel_multiplier", "max_channels", "to_rgb_kernel",
-        "param_dim",
-    ),
-    "encoder": ("encoder", "encoder_input", "encoder_width"),
-    "aligner": ("aligner_channels",),
-    "fusion": ("feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
-}  # fmt: skip
+LABEL = {"format": FORMAT, "version": str(VERSION)}  # of a safetensors file of ours
+LISTED = 4  # names per kind of difference in one message
 _MADE_BY = {"generator": "generator", "encoder": "encoder", "aligner": "inversion", "fusion": "inversion"}
-
-
-# ------------------------------------------------------------------------------------------- modules
-
-
-def build_part(config: ModelConfig, part: str) -> nn.Module:
-    """One part of the model with fresh weights. Raises UserError when the settings do not fit together."""
-    try:
-        return _BUILDERS[part](config)
-    except ValueError as error:
-        raise UserError(f"model settings: {error}", 2) from None
-
-
-def _build_generator(config: ModelConfig) -> nn.Module:
-    from wagi.networks.stylegan2 import StyleGAN2Generator
-    from wagi.networks.swagan import Generator
-
-    kind = {"swagan": Generator, "stylegan2": StyleGAN2Generator}[config.generator]
-    return kind(
-        config.size, config.style_dim, config.n_mlp, config.channel_multiplier, config.max_channels,
-        config.to_rgb_kernel,
-    )  # fmt: skip
-
-
-def n_latent(config: ModelConfig) -> int:
-    """Latents of the configured generator (paper_vs_references 12: SWAGAN has two fewer)."""
-    log_size = config.size.bit_length() - 1
-    return 2 * log_size - (4 if config.generator == "swagan" else 2)
-
-
-def _build_encoder(config: ModelConfig) -> nn.Module:
-    if config.encoder == "small":
-        from wagi.networks.small_encoder import SmallEncoder
-
-        return SmallEncoder(
-            n_latent(config), config.style_dim, input_size=config.encoder_input, width=config.encoder_width
-        )
-    if config.resolution != 256:
-        raise ValueError(
-            f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
-        )
-    from wagi.networks.e4e import Encoder4Editing
-    from wagi.networks.psp import PixelToStyle
-
-    kind = {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder]
-    return kind(n_latent(config), config.style_dim)
-
-
-def _build_aligner(config: ModelConfig) -> nn.Module:
-    from wagi.networks.alignment import DistortionAligner
-
-    return DistortionAligner(config.aligner_channels)
-
-
-def _build_fusion(config: ModelConfig) -> nn.Module:
-    from wagi.networks.fusion import ConsultationEncoder
-    from wagi.networks.layers import channels
-
-    widths = {r: channels(r, config.channel_multiplier, config.max_channels) for r in config.feature_levels}
-    return ConsultationEncoder(
-        config.resolution, widths, config.wavelet_levels, config.fusion_widths, config.fusion_hidden or None
-    )
-
-
-_BUILDERS = {
-    "generator": _build_generator,
-    "encoder": _build_encoder,
-    "aligner": _build_aligner,
-    "fusion": _build_fusion,
-}
 
 
 # ------------------------------------------------------------------------------------------ state dicts
 
 
-def state_of(module: nn.Module) -> dict[str, Tensor]:
+def state_of(module: nn.Module) -> State:
     """The module's state dict on the CPU, with `latent_avg`, which the published layout leaves out."""
-    state = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-    if isinstance(average := getattr(module, "latent_avg", None), Tensor):
-        state["latent_avg"] = average.detach().cpu().clone()
-    return state
+    return {name: value.detach().cpu().clone() for name, value in _named(module).items()}
 
 
-def difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Readable differences between two state dicts; empty when names and shapes agree."""
-    lines = [f"missing {name} {list(expected[name].shape)}" for name in expected if name not in found]
-    lines += [f"unexpected {name} {list(found[name].shape)}" for name in found if name not in expected]
-    lines += [
-        f"{name}: {list(found[name].shape)} in the file, {list(expected[name].shape)} here"
-        for name in expected
-        if name in found and expected[name].shape != found[name].shape
-    ]
-    return lines
+def _named(module: nn.Module) -> State:
+    average = getattr(module, "latent_avg", None)
+    return {**module.state_dict(), **({"latent_avg": average} if isinstance(average, Tensor) else {})}
 
 
-def load_state(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Strict loading of what `state_of` returned. `where` names file and part in the error."""
-    if lines := difference(state_of(module), state):
-        more = f" and {len(lines) - 4} more" if len(lines) > 4 else ""
-        raise UserError(f"{where}: weights do not fit the settings: {'; '.join(lines[:4])}{more}")
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Missing, unexpected and misshapen names in one line; empty when names and shapes agree."""
+    groups = {
+        "missing": [f"{k} {list(v.shape)}" for k, v in expected.items() if k not in found],
+        "unexpected": [f"{k} {list(v.shape)}" for k, v in found.items() if k not in expected],
+        "of another shape": [
+            f"{k} {list(found[k].shape)} instead of {list(v.shape)}"
+            for k, v in expected.items()
+            if k in found and found[k].shape != v.shape
+        ],
+    }
+    return "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in groups.items() if names)
+
+
+def some(names: list[str]) -> str:
+    """The first names of a long list, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Strict loading of what `state_of` returned, or of public weights. `where` begins the UserError."""
+    if text := differences(_named(module), state):
+        raise UserError(f"{where}: weights of another network: {text}")
     grow(module, state)
 
 
 @torch.no_grad()
-def grow(module: nn.Module, state: dict[str, Tensor]) -> list[str]:
+def grow(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Copy every tensor whose name and shape fit; return the names that stay as they were."""
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     kept = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
@@ -146,18 +81,29 @@ def grow(module: nn.Module, state: dict[str, Tensor]) -> list[str]:
     return kept
 
 
-# ------------------------------------------------------------------------------------------------ files
+# ---------------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` when all is written; UserError when the disk says no."""
+    try:
+        with beside(path) as part:
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def save(
     path: str | Path,
     stage: str,
     config: ModelConfig,
-    weights: dict[str, dict[str, Tensor]],
+    weights: dict[str, State],
     training: dict | None = None,
 ) -> None:
-    """Write a checkpoint beside its place, then rename: the file is always whole."""
-    path = Path(path)
+    """Write a checkpoint, whole or not at all."""
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -166,24 +112,64 @@ def save(
         "weights": weights,
         "training": training or {},
     }
-    try:
-        with beside(path) as part, open(part, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the checkpoint ({error.strerror or error})") from None
+    save_torch(Path(path), content)
+
+
+def save_torch(path: Path, content: Any) -> None:
+    """Write what `torch.save` takes, whole or not at all."""
+    with _whole(path) as part, open(part, "wb") as file:
+        torch.save(content, file)
+
+
+def release(
+    path: Path, stage: str, config: ModelConfig, weights: dict[str, State], facts: dict[str, str], half: bool
+) -> None:
+    """Write a .safetensors release, `facts` among its metadata; `half`: in half precision."""
+    words = {
+        **LABEL,
+        **facts,
+        "stage": stage,
+        "config": json.dumps(to_dict(config)),
+        "size": str(config.size),
+        "n_latent": str(config.n_latent),
+        "style_dim": str(config.style_dim),
+    }
+    state = {f"{part}.{name}": value for part, named in weights.items() for name, value in named.items()}
+    save_safetensors(path, state, words, half)
+
+
+def save_safetensors(path: Path, state: State, words: dict[str, str] | None, half: bool) -> None:
+    """Tensors and text, whole or not at all; `half`: floats in half precision, where it can hold them."""
+    from safetensors.torch import save_file
+
+    state = {name: value.cpu().contiguous() for name, value in state.items()}
+    with _whole(path) as part:
+        save_file(_halved(state) if half else state, part, words)
+
+
+def _halved(state: State) -> State:
+    limit = torch.finfo(torch.float16).max
+    small = {name for name, value in state.items() if value.is_floating_point() and value.abs().max() < limit}
+    return {name: value.half() if name in small else value for name, value in state.items()}
+
+
+# ---------------------------------------------------------------------------------------------- reading
 
 
 def read(path: str | Path) -> dict:
-    """The content of a checkpoint file on the CPU. Raises UserError when it is not one of ours."""
+    """The content of a checkpoint or a release on the CPU. Raises UserError when it is not one of ours."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
-    if path.suffix == ".safetensors":
-        from wagi.conversion.files import read_released
+    content = read_release(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    if content["version"] > VERSION:
+        raise UserError(
+            f"{path}: checkpoint version {content['version']} is newer than this program ({VERSION})"
+        )
+    return content
 
-        return read_released(path)
+
+def _read_checkpoint(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds for a damaged file
@@ -193,11 +179,39 @@ def read(path: str | Path) -> dict:
         raise UserError(
             f"{path}: not a WaGI checkpoint; convert public weights with `python -m wagi.convert`"
         )
-    if content["version"] > VERSION:
-        raise UserError(
-            f"{path}: checkpoint version {content['version']} is newer than this program ({VERSION})"
-        )
     return content
+
+
+def read_release(path: Path) -> dict:
+    """The content of a .safetensors release, as that of a checkpoint. UserError when it is none."""
+    state, words = read_safetensors(path)
+    if words.get("format") != FORMAT or not {"stage", "config", "version"} <= words.keys():
+        raise UserError(f"{path}: not a WaGI model; convert public weights: python -m wagi.convert")
+    try:
+        config, version = json.loads(words["config"]), int(words["version"])
+        model_from_dict(config, str(path))
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: its metadata is damaged; download it again") from None
+    weights: dict[str, State] = {}
+    for key, value in state.items():
+        part, _, name = key.partition(".")
+        if part in PARTS:
+            weights.setdefault(part, {})[name] = value
+    return {
+        "format": FORMAT, "version": version, "stage": words["stage"], "config": {"model": config},
+        "weights": weights, "training": {"converted": words},
+    }  # fmt: skip
+
+
+def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Tensors and metadata. UserError for a damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path}: a truncated or damaged safetensors file ({str(error)[:100]})") from None
 
 
 def model_config(content: dict, path: str | Path) -> ModelConfig:
@@ -217,18 +231,16 @@ def build_loaded(content: dict, part: str, path: str | Path) -> nn.Module:
     return module.eval()
 
 
-def load_generator(path: str | Path) -> "Generator":
+def load_generator(path: str | Path) -> Generator:
     """The generator of any checkpoint, in eval mode."""
     return build_loaded(read(path), "generator", path)  # type: ignore[return-value]
 
 
-def load_model(path: str | Path) -> "WaGI":
+def load_model(path: str | Path) -> WaGI:
     """The whole model of an inversion checkpoint, in eval mode. UserError for other stages."""
     return build_model(read(path), path)
 
 
-def build_model(content: dict, path: str | Path) -> "WaGI":
+def build_model(content: dict, path: str | Path) -> WaGI:
     """The same from what `read` returned, for those who need the settings too."""
-    from wagi.model import WaGI
-
     return WaGI(*(build_loaded(content, part, path) for part in PARTS)).eval()  # type: ignore[arg-type]

@@ -40,6 +40,11 @@ class ModelConfig:
         """R, the resolution of the residual (decision 5)."""
         return min(256, self.size)
 
+    @property
+    def n_latent(self) -> int:
+        """Number of latents of the generator (paper_vs_references 12: SWAGAN has two fewer)."""
+        return 2 * (self.size.bit_length() - 1) - (4 if self.generator == "swagan" else 2)
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -66,14 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
 def describe(found: "Converted", path: Path) -> list[str]:
     """What a file is, in lines for people."""
-    from wagi.checkpoint import n_latent
-
     lines = [f"{path}: {found.what}"]
     if (config := found.config) is not None:
         family = {"swagan": "SWAGAN", "stylegan2": "StyleGAN2"}[config.generator]
         k = config.to_rgb_kernel
         kernel = f", tWavelets {k}x{k}" if config.generator == "swagan" else ""
-        styles = f"{n_latent(config)} styles of {config.style_dim}"
+        styles = f"{config.n_latent} styles of {config.style_dim}"
         lines.append(f"  generator   {family}, {config.size} px, {styles}{kernel}")
         lines.append(f"  channels    at most {config.max_channels}, multiplier {config.channel_multiplier:g}")
         lines.append(f"  contains    {', '.join(found.parts)}")
@@ -85,7 +83,6 @@ def describe(found: "Converted", path: Path) -> list[str]:
 
 def fits(a: "Converted", b: "Converted") -> str | None:
     """Whether two files work together, and why not; None when the question makes no sense."""
-    from wagi.checkpoint import n_latent
     from wagi.conversion import directions
 
     for one, other in ((a, b), (b, a)):
@@ -103,8 +100,8 @@ def fits(a: "Converted", b: "Converted") -> str | None:
     if all(same):
         return "yes in shape: the same latents; the encoder must have been trained for these very weights"
     return (
-        f"no: {a.config.generator} {a.config.size} px has {n_latent(a.config)} styles, {b.config.generator} "
-        f"{b.config.size} px has {n_latent(b.config)}; W spaces of different networks are not interchangeable"
+        f"no: {a.config.generator} {a.config.size} px has {a.config.n_latent} styles, {b.config.generator} "
+        f"{b.config.size} px has {b.config.n_latent}; W spaces of different networks are not interchangeable"
     )
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, interpolate
 
+from wagi.checkpoint import load_state, some
 from wagi.errors import UserError
 from wagi.networks.irse import Backbone
-
-LISTED = 4  # differences named in one message
 
 
 def load_weights(path: str | Path | None, option: str, name: str) -> dict[str, Tensor]:
@@ -40,32 +39,8 @@ def load_weights(path: str | Path | None, option: str, name: str) -> dict[str, T
         raise UserError(f"{option} {path}: not a flat dict of tensors; {remedy}")
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
-        raise UserError(f"{option} {path}: NaN or infinite in {_some(broken)}; download the file again")
+        raise UserError(f"{option} {path}: NaN or infinite in {some(broken)}; download the file again")
     return dict(state)
-
-
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """`load_state_dict(strict=True)` whose failure is one readable line that begins with `source`."""
-    expected = module.state_dict()
-    wrong = [
-        f"{key} is {list(state[key].shape)}, expected {list(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    differences = {
-        "missing": [key for key in expected if key not in state],
-        "unknown": [key for key in state if key not in expected],
-        "wrong shape": wrong,
-    }
-    text = "; ".join(f"{kind}: {_some(items)}" for kind, items in differences.items() if items)
-    if text:
-        raise UserError(f"{source}: weights of another network ({text})")
-    module.load_state_dict(state)
-
-
-def _some(items: list[str]) -> str:
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more
 
 
 class Frozen(nn.Module):
@@ -134,13 +109,13 @@ class LPIPS(Frozen):
         name = {"alex": "AlexNet", "vgg": "VGG16"}[net]
         trunk = load_weights(trunk_path, "--lpips-trunk", f"torchvision {name}")
         trunk = {key: value for key, value in trunk.items() if not key.startswith("classifier.")}
-        load_strict(nn.ModuleDict({"features": self.features}), trunk, f"--lpips-trunk {trunk_path}")
+        load_state(nn.ModuleDict({"features": self.features}), trunk, f"--lpips-trunk {trunk_path}")
         linear = load_weights(linear_path, "--lpips-linear", f"LPIPS v0.1 {net}")
         self.linear = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in self.taps.values())
         # Index 0 of the published `model` is a dropout.
         named = {f"lin{k}": nn.Sequential(nn.Identity(), conv) for k, conv in enumerate(self.linear)}
         published = nn.ModuleDict({key: nn.ModuleDict({"model": model}) for key, model in named.items()})
-        load_strict(published, linear, f"--lpips-linear {linear_path}")
+        load_state(published, linear, f"--lpips-linear {linear_path}")
         # The trunk's ImageNet statistics, restated for [-1, 1].
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
         self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
@@ -175,7 +150,7 @@ class ArcFace(Frozen):
         super().__init__()
         self.backbone = Backbone()
         weights = load_weights(path, "--arcface", "ArcFace model_ir_se50.pth")
-        load_strict(self.backbone, weights, f"--arcface {path}")
+        load_state(self.backbone, weights, f"--arcface {path}")
         self.freeze()
 
     def embed(self, x: Tensor) -> Tensor:

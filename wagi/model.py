@@ -48,7 +48,28 @@ def fade(residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return residual / (1 + change / _FADE_CHANGE)
 
 
-class WaGI(nn.Module):
+class NaiveInverter(nn.Module):
+    """E0 and G0, without what gives the lost detail back; images are [N, 3, S, S] in [-1, 1]."""
+
+    def __init__(self, generator: Generator, encoder: nn.Module) -> None:
+        super().__init__()
+        self.generator, self.encoder = generator, encoder
+        self.resolution = min(256, generator.size)
+
+    def offsets(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
+        """E0's output: latents as differences from the mean latent."""
+        return self.encoder(area_resize(images, self.resolution))
+
+    def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
+        """Latents of the naive inversion."""
+        return self.latents(self.offsets(images))
+
+    def latents(self, offsets: Tensor) -> Tensor:
+        """Latents from what E0 gives."""
+        return offsets + self.generator.latent_avg
+
+
+class WaGI(NaiveInverter):
     """Wavelet-based GAN inversion of images [N, 3, S, S] in [-1, 1].
 
     Fusion starts at the lowest gated block; the generator's layers below it do not depend on the gates, so
@@ -62,15 +83,9 @@ class WaGI(nn.Module):
         aligner: DistortionAligner,
         fusion: ConsultationEncoder,
     ) -> None:
-        super().__init__()
-        self.generator, self.encoder = generator, encoder
+        super().__init__(generator, encoder)
         self.aligner, self.fusion = aligner, fusion
-        self.resolution = min(256, generator.size)
         self.fusion_start = fusion.levels[0]
-
-    def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
-        """E0: latents of the naive inversion. The encoder predicts offsets from the mean latent."""
-        return self.encoder(area_resize(images, self.resolution)) + self.generator.latent_avg
 
     def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
         """The generator's state below the first gate, and the naive image G0(ws) [N, 3, S, S]."""

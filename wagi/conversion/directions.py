@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from wagi.config import ModelConfig
-from wagi.conversion.rebuild import n_latent
 from wagi.conversion.sources import Source, tensor, tensors
 from wagi.errors import UserError
 
@@ -57,7 +56,7 @@ def _made_for(source: Source) -> dict[str, str]:
 
 def check(facts: Mapping[str, str], config: ModelConfig, where: str) -> None:
     """Refuse directions for a generator in whose W space they mean nothing."""
-    styles, latents = facts.get("styles", "all"), n_latent(config)
+    styles, latents = facts.get("styles", "all"), config.n_latent
     if facts["made_for"] != config.generator:
         raise UserError(
             f"{where}: {mismatch(facts['made_for'], config)}; if this file was computed for the generator, "

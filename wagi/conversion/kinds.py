@@ -54,7 +54,7 @@ def swagan_tf(source: Source) -> Converted:
     found = tensorflow.averaged(source)
     state, average = tensorflow.convert(found, where)
     config, weights, facts = _generator(state, average, where)
-    latents = rebuild.n_latent(config)
+    latents = config.n_latent
     facts["latents"] = f"{latents + 2} in the file, {latents} used"
     what = "official TensorFlow SWAGAN"
     return Converted("swagan-tf", what, config, "generator", {"generator": weights}, {}, facts)
@@ -88,16 +88,14 @@ def rosinality(source: Source) -> Converted:
 
 def wagi_checkpoint(source: Source) -> Converted:
     """One of ours, .pt or .safetensors."""
-    from wagi.conversion.files import released_content
-
-    content = source.content if source.container == "torch" else released_content(source)
+    content = source.content if source.container == "torch" else checkpoint.read_release(source.path)
     config = checkpoint.model_config(content, source.path)
     parts = {name: tensors(state, f"{source.path} ({name})") for name, state in content["weights"].items()}
     for name, state in parts.items():
         expected = dict(rebuild.part(config, name))
         if name == "generator":
             expected["latent_avg"] = torch.empty(config.style_dim, device="meta")
-        if text := rebuild.listed(expected, state):
+        if text := checkpoint.differences(expected, state):
             raise UserError(f"{source.path} ({name}): does not fit its settings: {text}")
     facts = {k: v for k, v in source.metadata.items() if k in ("source", "source_sha256", "licence")}
     stage = str(content["stage"])
@@ -119,7 +117,7 @@ def _with_encoder(source: Source, encoder: str) -> tuple[ModelConfig, dict[str, 
     decoder = tensors(below(state, "decoder"), f"{where} (decoder)")
     config, generator, facts = _generator(decoder, average, f"{where} (decoder)")
     config = replace(config, encoder=encoder)
-    latents = rebuild.n_latent(config)
+    latents = config.n_latent
     given = tensors(below(state, "encoder"), f"{where} (encoder)")
     heads = len({name.split(".")[1] for name in given if name.startswith("styles.")})
     if "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,):

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wagi import checkpoint
+from wagi.checkpoint import differences
 from wagi.config import ModelConfig
 from wagi.conversion.sources import State
 from wagi.errors import UserError
 from wagi.networks import layers
+from wagi.networks.build import build_part
 
-LISTED = 4  # names per kind of difference in one message
 _FIXED = (".kernel", ".ll", ".lh", ".hl", ".hh")
 
 
@@ -29,7 +29,7 @@ def shapes_of(module: nn.Module) -> State:
 def part(config: ModelConfig, name: str) -> State:
     """Names and shapes of one part of a model, without memory for its numbers."""
     with torch.device("meta"):
-        return shapes_of(checkpoint.build_part(config, name))
+        return shapes_of(build_part(config, name))
 
 
 def _encoder(styles: int) -> Callable[[], nn.Module]:
@@ -66,7 +66,7 @@ def _known_layouts() -> dict[str, State]:
 
 def _makers() -> dict[str, Callable[[], nn.Module]]:
     def generator(kind: str, size: int) -> Callable[[], nn.Module]:
-        return lambda: checkpoint.build_part(ModelConfig(size=size, generator=kind), "generator")
+        return lambda: build_part(ModelConfig(size=size, generator=kind), "generator")
 
     sizes = (64, 128, 256, 512, 1024)
     hfgi = ModelConfig(size=1024, generator="stylegan2", feature_levels=(64,), wavelet_levels=())
@@ -74,8 +74,8 @@ def _makers() -> dict[str, Callable[[], nn.Module]]:
         **{f"SWAGAN generator {size}": generator("swagan", size) for size in sizes},
         **{f"StyleGAN2 generator {size}": generator("stylegan2", size) for size in sizes},
         **{f"e4e or pSp encoder of {n} styles": _encoder(n) for n in (18, 16, 14, 12)},
-        "HFGI residue": lambda: checkpoint.build_part(hfgi, "fusion"),
-        "HFGI grid_align": lambda: checkpoint.build_part(hfgi, "aligner"),
+        "HFGI residue": lambda: build_part(hfgi, "fusion"),
+        "HFGI grid_align": lambda: build_part(hfgi, "aligner"),
         "ArcFace IR-SE50": _backbone,
         "AlexNet features": lambda: trunk("alex"),
         "VGG16 features": lambda: trunk("vgg"),
@@ -99,25 +99,6 @@ def nearest(state: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------ comparing
 
 
-def listed(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Missing, unexpected and misshapen names in one line; empty when there are none."""
-    groups = {
-        "missing": [f"{k} {list(v.shape)}" for k, v in expected.items() if k not in found],
-        "unexpected": [f"{k} {list(v.shape)}" for k, v in found.items() if k not in expected],
-        "of another shape": [
-            f"{k} {list(found[k].shape)} instead of {list(v.shape)}"
-            for k, v in expected.items()
-            if k in found and found[k].shape != v.shape
-        ],
-    }
-    parts = []
-    for kind, names in groups.items():
-        if names:
-            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            parts.append(f"{len(names)} {kind}: {', '.join(names[:LISTED])}{more}")
-    return "; ".join(parts)
-
-
 def fit(expected: Mapping[str, Any], state: State, where: str, what: str) -> State:
     """`state`, proved to be `what` by names and shapes. Fixed filters and BatchNorm counters may be absent.
 
@@ -130,7 +111,7 @@ def fit(expected: Mapping[str, Any], state: State, where: str, what: str) -> Sta
         fixed = torch.tensor(0) if name.endswith("tracked") else _filter(name)
         if fixed.shape == value.shape:
             complete[name] = fixed
-    if text := listed(expected, complete):
+    if text := differences(expected, complete):
         raise UserError(f"{where}: not a {what}: {text}; {nearest(state)}")
     for name in expected:
         if name.endswith(_FIXED) and not torch.allclose(complete[name], _filter(name), atol=1e-5):
@@ -191,15 +172,11 @@ def _width_table(widths: list[int], where: str) -> tuple[float, int]:
     raise UserError(f"{where}: channels {widths} at 4, 8, 16, ... px follow no known table")
 
 
-def n_latent(config: ModelConfig) -> int:
-    return checkpoint.n_latent(config)
-
-
 @torch.no_grad()
 def mean_latent(config: ModelConfig, state: State, samples: int = 100_000, seed: int = 0) -> Tensor:
     """Mean of W over seeded samples: training checkpoints carry none (decision 39)."""
     with torch.device("meta"):
-        generator = checkpoint.build_part(config, "generator")
+        generator = build_part(config, "generator")
     style = generator.style.to_empty(device="cpu")  # type: ignore[union-attr,operator]
     style.load_state_dict({k[len("style.") :]: v for k, v in state.items() if k.startswith("style.")})
     generator.latent_avg = torch.zeros(config.style_dim)

@@ -1,7 +1,6 @@
 """Opening files that others made: what kind of container, safe to read, whole, and its numbers finite."""
 
 import argparse
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wagi import checkpoint
+from wagi.checkpoint import State
 from wagi.conversion.machine import Refused
 from wagi.conversion.pickles import check_legacy_torch, check_torch_pickle, read_network
 from wagi.errors import UserError
+from wagi.files import file_sha256
 
-State = dict[str, Tensor]
 # A PyTorch file before 1.6 starts with this pickled number.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -32,15 +33,6 @@ class Source:
 
     def sha256(self) -> str:
         return file_sha256(self.path)
-
-
-def file_sha256(path: Path) -> str:
-    """In hex, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def open_source(path: str | Path) -> Source:
@@ -119,16 +111,7 @@ def _numpy(path: Path) -> np.ndarray:
 
 
 def _safetensors(path: Path) -> Source:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            return Source(
-                path, "safetensors", {name: file.get_tensor(name) for name in file.keys()},
-                file.metadata() or {},
-            )  # fmt: skip
-    except SafetensorError as error:
-        raise UserError(f"{path}: a truncated or damaged safetensors file ({str(error)[:100]})") from None
+    return Source(path, "safetensors", *checkpoint.read_safetensors(path))
 
 
 # ------------------------------------------------------------------------------------------- contents

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wagi.conversion.sources import file_sha256
 from wagi.errors import UserError
 from wagi.evaluation.protocols import MEASURES, Protocol
 from wagi.features import LPIPS, ArcFace
+from wagi.files import file_sha256
 from wagi.metrics import METRICS, Metric, applicable
 from wagi.standins import model
 

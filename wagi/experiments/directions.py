@@ -139,7 +139,8 @@ def encode_data(model: "WaGI", data: str, size: int) -> tuple[np.ndarray, np.nda
     import torch
     from tqdm import tqdm
 
-    from wagi.data import collate, open_dataset
+    from wagi.data import open_dataset
+    from wagi.loader import batch_of
 
     dataset = open_dataset(data, size)
     if not dataset.param_dim:
@@ -147,7 +148,7 @@ def encode_data(model: "WaGI", data: str, size: int) -> tuple[np.ndarray, np.nda
     codes, params = [], []
     with torch.no_grad():
         for first in tqdm(range(0, len(dataset), 32), "codes", disable=None):
-            batch = collate([dataset.get(i, False) for i in range(first, min(first + 32, len(dataset)))])
+            batch = batch_of(dataset, range(first, min(first + 32, len(dataset))))
             codes.append(model.encode(batch["image"]).numpy())
             params.append(batch["params"].numpy())
     return np.concatenate(codes), np.concatenate(params)

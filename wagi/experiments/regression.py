@@ -110,12 +110,13 @@ def fit(
 
     import torch
 
-    from wagi import checkpoint, config
+    from wagi import config
     from wagi.losses import l2_loss, spectral_loss
+    from wagi.networks.build import build_part
 
     torch.manual_seed(seed)
     model, _ = config.settings(preset, "inversion")
-    generator: Any = checkpoint.build_part(dataclasses.replace(model, generator=kind), "generator")
+    generator: Any = build_part(dataclasses.replace(model, generator=kind), "generator")
     with torch.no_grad():
         start = generator.broadcast(generator.map(torch.randn(1, generator.style_dim)))
     ws = start.clone().requires_grad_()

@@ -87,10 +87,11 @@ def sweep(generator: "Generator", args: argparse.Namespace) -> "tuple[list[dict]
 
 def run(args: argparse.Namespace) -> None:
     from wagi import checkpoint
-    from wagi.data import collate, open_dataset, to_uint8
+    from wagi.data import open_dataset, to_uint8
     from wagi.experiments.pictures import comparison, write_picture
     from wagi.experiments.tables import write_report
     from wagi.files import contact_sheet
+    from wagi.loader import batch_of
 
     content = checkpoint.read(args.model)
     config = checkpoint.model_config(content, args.model)
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--model {args.model}: its generator does not read a scene's parameters", 2)
     generator: Generator = checkpoint.build_loaded(content, "generator", args.model)  # type: ignore[assignment]
     data = open_dataset(f"portraits:{args.seed}:{args.count}", config.size)
-    batch = collate([data.get(index, False) for index in range(args.count)])
+    batch = batch_of(data, range(args.count))
     images = draw(generator, batch["params"].numpy(), args.seed)
     write_picture(args.out / "samples.png", contact_sheet(list(to_uint8(images)), columns=8))
     rows, columns = sweep(generator, args)

@@ -93,9 +93,10 @@ def _add_naive(columns: "dict[str, Tensor]", name: str, naive: "Tensor") -> None
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from wagi.data import collate, open_dataset
+    from wagi.data import open_dataset
     from wagi.experiments.counterfactuals import Pairs, batches, parse_edit
     from wagi.experiments.pictures import comparison, write_picture
+    from wagi.loader import batch_of
 
     models = named_models(args.model)
     size = next(iter(models.values())).generator.size
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
             columns = edit_columns(models, source, edited)
         else:
             data = open_dataset(f"portraits:{args.seed}:{args.count}", size)
-            images = collate([data.get(index, False) for index in range(args.count)])["image"]
+            images = batch_of(data, range(args.count))["image"]
             columns = inversion_columns(models, images)
     write_picture(args.out, comparison(columns, args.blocks))
     print(f"{args.out}: {args.count} portraits of seed {args.seed}, {args.out.stat().st_size / 1000:.0f} kB")

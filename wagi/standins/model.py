@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, interpolate, normalize
 
-from wagi.errors import UserError
-from wagi.features import load_strict, load_weights
+from wagi import checkpoint
+from wagi.features import load_weights
 from wagi.portraits import NUM_PARAMETERS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -118,7 +118,7 @@ def load(kind: type[Standin], path: Path | None = None) -> Standin:
     path = path or WEIGHTS / kind.file
     state = load_weights(path, "stand-in", kind.file)
     network = kind()
-    load_strict(network, {key: _wide(value) for key, value in state.items()}, str(path))
+    checkpoint.load_state(network, {key: _wide(value) for key, value in state.items()}, str(path))
     return network.eval().requires_grad_(False)
 
 
@@ -128,14 +128,4 @@ def _wide(value: Tensor) -> Tensor:
 
 def save(network: nn.Module, path: Path) -> None:
     """Half-precision weights, written whole or not at all."""
-    from safetensors.torch import save_file
-
-    from wagi.conversion.files import halved
-    from wagi.files import beside
-
-    state = halved({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
-    try:
-        with beside(path) as part:
-            save_file(state, part)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    checkpoint.save_safetensors(path, network.state_dict(), None, half=True)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss, normalize, pad
 
-from wagi.data import Order, PortraitMemmap, open_dataset, to_float
+from wagi.data import PortraitMemmap, open_dataset, to_float
 from wagi.errors import UserError
 from wagi.files import beside, write_json
+from wagi.loader import Order
 from wagi.portraits import NUM_PARAMETERS
 from wagi.standins.identities import Identities, rendered
 from wagi.standins.model import PortraitsFeatures, PortraitsID, Standin, load, save

@@ -6,12 +6,12 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from wagi.checkpoint import build_part
 from wagi.config import EncoderConfig, ModelConfig
 from wagi.data import Item
 from wagi.features import load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
-from wagi.model import area_resize
+from wagi.model import NaiveInverter, area_resize
+from wagi.networks.build import build_part
 from wagi.networks.e4e import Encoder4Editing, LatentDiscriminator, ProgressiveEncoder
 from wagi.networks.swagan import Generator
 from wagi.training.generator import scene_latent
@@ -60,6 +60,7 @@ class EncoderStage(Stage):
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
         encoder = parts["encoder"] if "encoder" in parts else self._fresh(files)
         self.encoder: ProgressiveEncoder = encoder  # type: ignore[assignment]
+        self.naive = NaiveInverter(self.generator, encoder)
         self.models, self.frozen, self.averaged = (
             {"encoder": self.encoder},
             {"generator": self.generator},
@@ -123,8 +124,8 @@ class EncoderStage(Stage):
     def encode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         config = self.config
         target = area_resize(batch["image"], self.model_config.resolution)
-        offsets = self.encoder(target)
-        ws = offsets + self.generator.latent_avg
+        offsets = self.naive.offsets(target)
+        ws = self.naive.latents(offsets)
         images = area_resize(self.generator(ws), self.model_config.resolution)
         loss, scalars = self.image_loss(images, target, batch.get("mask"))
         # The reference drops the delta term once its schedule is over (paper_vs_references 32).
@@ -149,8 +150,7 @@ class EncoderStage(Stage):
             else:
                 z = torch.randn(len(image), generator.style_dim, generator=rng).to(image.device)
             real = generator.map(z)
-            ws = self.encoder(area_resize(image, self.model_config.resolution)) + generator.latent_avg
-            ws = self._distinct(ws)
+            ws = self._distinct(self.naive.encode(image))
             chosen = torch.randint(ws.shape[1], (len(ws),), generator=rng).to(ws.device)
             encoded = ws[torch.arange(len(ws), device=ws.device), chosen]
         return self.pools["real"].query(real, rng), self.pools["encoded"].query(encoded, rng)
@@ -174,8 +174,8 @@ class EncoderStage(Stage):
 
     def _invert(self, models: dict, batch: Item) -> Tensor:
         models["encoder"].stage = self.encoder.stage
-        resized = area_resize(batch["image"], self.model_config.resolution)
-        return models["generator"](models["encoder"](resized) + models["generator"].latent_avg)
+        naive = NaiveInverter(models["generator"], models["encoder"])
+        return naive.generator(naive.encode(batch["image"]))
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """L2 and L_wave of the naive inversion."""

@@ -8,7 +8,6 @@ half w = E0(image), so generator and encoder learn each other; optionally with a
 import torch
 from torch import Tensor
 
-from wagi.checkpoint import build_part
 from wagi.config import GeneratorConfig, ModelConfig
 from wagi.data import Item
 from wagi.errors import UserError
@@ -20,7 +19,8 @@ from wagi.losses import (
     r1_penalty,
     wavelet_loss,
 )
-from wagi.model import area_resize
+from wagi.model import NaiveInverter
+from wagi.networks.build import build_part
 from wagi.networks.swagan import Discriminator, Generator
 from wagi.training.images import RegionWeights, Scalars, wavelet_l1, weighted_mean
 from wagi.training.optim import make_optimizer
@@ -194,12 +194,9 @@ class DistillStage(Adversarial):
         w = generator.map(scene_latent(params, generator.style_dim, rng))
         if torch.is_grad_enabled():
             self.track_latents(w)
-        encoded = self._encode(self.encoder, generator, image[half:])
+        encoded = NaiveInverter(generator, self.encoder).encode(image[half:])
         ws = torch.cat([generator.broadcast(w[:half]), encoded])
         return generator(ws), encoded, w[half:]
-
-    def _encode(self, encoder: torch.nn.Module, generator: Generator, image: Tensor) -> Tensor:
-        return encoder(area_resize(image, self.model_config.resolution)) + generator.latent_avg
 
     def fake(self, batch: Item, rng: torch.Generator) -> Tensor:
         return self.decode(batch, rng)[0]
@@ -233,7 +230,7 @@ class DistillStage(Adversarial):
         generator = models["generator"]
         rng = torch.Generator().manual_seed(self.config.seed)
         w = generator.map(scene_latent(batch["params"], generator.style_dim, rng))
-        encoded = self._encode(models["encoder"], generator, batch["image"])
+        encoded = NaiveInverter(generator, models["encoder"]).encode(batch["image"])
         return generator(generator.broadcast(w)), generator(encoded)
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:

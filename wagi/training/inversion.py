@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wagi.checkpoint import PARTS, build_part
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
 from wagi.model import WaGI, area_resize
+from wagi.networks.build import PARTS, build_part
 from wagi.networks.swagan import State
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer

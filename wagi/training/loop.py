@@ -19,8 +19,9 @@ from torch.optim import Optimizer
 
 from wagi import checkpoint
 from wagi.config import FREE_ON_RESUME, to_dict
-from wagi.data import Dataset, Item, Loader, Order, collate
+from wagi.data import Dataset, Item
 from wagi.errors import UserError
+from wagi.loader import Loader, Order, batch_of
 from wagi.training import distributed
 from wagi.training.averages import Averages
 from wagi.training.images import Scalars
@@ -176,7 +177,7 @@ class Trainer:
     def _evaluate(self, log: Log) -> None:
         """Numbers and a picture grid of the first images, unseen by training when `holdout` is set."""
         known = min(self.config.holdout or len(self.data), EVALUATED)
-        batch = collate([self.data.get(i, False) for i in range(known)])
+        batch = batch_of(self.data, range(known))
         batch = {key: value.to(self.device) for key, value in batch.items()}
         models = self.inference_models()
         torch.manual_seed(self.config.seed)
@@ -237,7 +238,7 @@ class Trainer:
             )
         for name, model in stage.frozen.items():
             before, now = content["weights"][name], checkpoint.state_of(model)
-            if checkpoint.difference(before, now) or not all(torch.equal(before[k], now[k]) for k in now):
+            if checkpoint.differences(before, now) or not all(torch.equal(before[k], now[k]) for k in now):
                 raise UserError(
                     f"--{name}: the run in {self.run} was started with another {name}; give that checkpoint, "
                     "or name another --out folder", 2,

@@ -14,6 +14,7 @@ from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
 from wagi.data import Counterfactuals, Dataset, open_dataset
 from wagi.errors import UserError
 from wagi.files import write_json
+from wagi.networks.build import PART_SETTINGS
 from wagi.training import distributed
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def adopt(args: argparse.Namespace, model: ModelConfig) -> tuple[ModelConfig, So
     if "encoder" in sources and "generator" in sources:
         content, path = sources["encoder"]
         there = checkpoint.model_config(content, path)
-        if (checkpoint.n_latent(there), there.style_dim) != (checkpoint.n_latent(model), model.style_dim):
+        if (there.n_latent, there.style_dim) != (model.n_latent, model.style_dim):
             raise UserError(f"--encoder {path}: made for another generator (latents differ)", 2)
     return model, sources
 
@@ -171,7 +172,7 @@ def _adopt_part(model: ModelConfig, part: str, there: ModelConfig, path: str) ->
         )  # fmt: skip
     changes = {
         name: getattr(there, name)
-        for name in checkpoint.PART_SETTINGS[part]
+        for name in PART_SETTINGS[part]
         if getattr(there, name) != getattr(model, name)
     }
     for name, value in changes.items():

@@ -1,0 +1,69 @@
+"""Networks from settings: the four parts of a model, each with fresh weights."""
+
+from torch import nn
+
+from wagi.config import ModelConfig
+from wagi.errors import UserError
+from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.layers import channels
+from wagi.networks.psp import PixelToStyle
+from wagi.networks.small_encoder import SmallEncoder
+from wagi.networks.stylegan2 import StyleGAN2Generator
+from wagi.networks.swagan import Generator
+
+PARTS = ("generator", "encoder", "aligner", "fusion")
+# The settings that each part is built from.
+PART_SETTINGS = {
+    "generator": (
+        "size", "generator", "style_dim", "n_mlp", "channel_multiplier", "max_channels", "to_rgb_kernel",
+        "param_dim",
+    ),
+    "encoder": ("encoder", "encoder_input", "encoder_width"),
+    "aligner": ("aligner_channels",),
+    "fusion": ("feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
+}  # fmt: skip
+
+
+def build_part(config: ModelConfig, part: str) -> nn.Module:
+    """One of PARTS with fresh weights. Raises UserError when the settings do not fit together."""
+    try:
+        return _BUILDERS[part](config)
+    except ValueError as error:
+        raise UserError(f"model settings: {error}", 2) from None
+
+
+def _generator(config: ModelConfig) -> Generator:
+    kind = {"swagan": Generator, "stylegan2": StyleGAN2Generator}[config.generator]
+    return kind(
+        config.size, config.style_dim, config.n_mlp, config.channel_multiplier, config.max_channels,
+        config.to_rgb_kernel,
+    )  # fmt: skip
+
+
+def _encoder(config: ModelConfig) -> nn.Module:
+    if config.encoder == "small":
+        return SmallEncoder(
+            config.n_latent, config.style_dim, input_size=config.encoder_input, width=config.encoder_width
+        )
+    if config.resolution != 256:
+        raise ValueError(
+            f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
+        )
+    kind = {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder]
+    return kind(config.n_latent, config.style_dim)
+
+
+def _aligner(config: ModelConfig) -> DistortionAligner:
+    return DistortionAligner(config.aligner_channels)
+
+
+def _fusion(config: ModelConfig) -> ConsultationEncoder:
+    widths = {r: channels(r, config.channel_multiplier, config.max_channels) for r in config.feature_levels}
+    return ConsultationEncoder(
+        config.resolution, widths, config.wavelet_levels, config.fusion_widths, config.fusion_hidden or None
+    )
+
+
+_BUILDERS = {"generator": _generator, "encoder": _encoder, "aligner": _aligner, "fusion": _fusion}
