@@ -141,11 +141,16 @@ OPTS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["e4e", "psp"])
-def test_encoders(tmp_path, inversion_parts, kind):
+@pytest.mark.parametrize("kind, wrapped", [("e4e", False), ("psp", True)])
+def test_encoders(tmp_path, inversion_parts, kind, wrapped, capsys):
+    """Wrapped: `module.` before encoder. and decoder., and latent_avg [1, styles, D]."""
     decoder, encoder, average = inversion_parts
-    source = write_inversion(tmp_path / "e.pt", OPTS[kind], average, encoder=encoder, decoder=decoder)
+    parts = {"encoder": encoder, "decoder": decoder}
+    if wrapped:
+        average, parts = average[None], {"module": torch.nn.ModuleDict(parts)}
+    source = write_inversion(tmp_path / "e.pt", OPTS[kind], average, **parts)
     assert run(source, "-o", tmp_path / "out.pt") == 0
+    assert ("'module.' was before each" in capsys.readouterr().out) == wrapped
     content = checkpoint.read(tmp_path / "out.pt")
     assert content["stage"] == "encoder" and content["config"]["model"]["encoder"] == kind
     loaded = load(tmp_path / "out.pt", "encoder")

@@ -12,16 +12,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wagi.conversion import KINDS
 from wagi.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from wagi.conversion.kinds import Converted
     from wagi.conversion.sources import Source
 
-KINDS = (
-    "auto", "swagan-tf", "swagan", "stylegan2", "e4e", "psp", "hfgi", "irse50", "lpips-alex", "lpips-vgg",
-    "alexnet", "vgg16", "interfacegan", "ganspace", "wagi",
-)  # fmt: skip
 _USE = {
     "generator": "python -m wagi.train encoder --generator {path}",
     "encoder": "python -m wagi.train inversion --encoder {path}",
@@ -41,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("source", nargs="+", type=Path, help="weight file; several with --info")
     p.add_argument("-o", "--output", type=Path, metavar="OUT", help="file to write: *.pt or *.safetensors")
     p.add_argument(
-        "--kind", choices=KINDS, default="auto", metavar="KIND",
+        "--kind", choices=("auto", *KINDS), default="auto", metavar="KIND",
         help=f"what SOURCE is: {', '.join(KINDS)} (default: found from its contents)",
     )  # fmt: skip
     p.add_argument(
@@ -65,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def describe(found: "Converted", path: Path) -> list[str]:
-    """What a file is, in lines for people."""
+    """The file in lines for people."""
     lines = [f"{path}: {found.what}"]
     if (config := found.config) is not None:
         family = {"swagan": "SWAGAN", "stylegan2": "StyleGAN2"}[config.generator]
@@ -82,7 +79,7 @@ def describe(found: "Converted", path: Path) -> list[str]:
 
 
 def fits(a: "Converted", b: "Converted") -> str | None:
-    """Whether two files work together, and why not; None when the question makes no sense."""
+    """The answer to whether two files work together; None when the question makes no sense."""
     from wagi.conversion import directions
 
     for one, other in ((a, b), (b, a)):

@@ -11,11 +11,11 @@ from wagi.config import ModelConfig
 from wagi.conversion.sources import Source, tensor, tensors
 from wagi.errors import UserError
 
-SPACES = ("stylegan2", "swagan")
+_WIDEST = 4096  # numbers of a latent; StyleSpace has some 9000
 
 
 def boundary(source: Source) -> dict[str, Any]:
-    """A direction [1, D] for all styles or [n, D], from .npy [1, D], .pt [1, D] or [1, n, D], or ours."""
+    """A direction [1, D] for all styles or [n, D], from [D], [1, D], [n, D], [1, n, D] or [n, 1, D]."""
     where, found = str(source.path), source.content
     if isinstance(found, Mapping):
         found = found.get("direction")
@@ -26,9 +26,16 @@ def boundary(source: Source) -> dict[str, Any]:
     if not isinstance(found, Tensor):
         raise UserError(f"{where}: neither a direction nor a state dict")
     value = tensor(found, where)
-    if value.ndim == 3 and value.shape[0] == 1:
-        value = value[0]
-    if value.ndim != 2 or not 1 <= len(value) <= 18 or not 2 <= value.shape[1] <= 4096:
+    if value.ndim == 1:
+        value = value[None]
+    if value.ndim == 3 and 1 in value.shape[:2]:
+        value = value.reshape(-1, value.shape[2])
+    if value.ndim == 2 and value.shape[1] > _WIDEST:
+        raise UserError(
+            f"{where}: {value.shape[1]} numbers per row: a StyleSpace boundary (the channels of all layers), "
+            "or W+ laid flat; give a direction in W, [1, D] or [1, styles, D]"
+        )
+    if value.ndim != 2 or not 1 <= len(value) <= 18 or value.shape[1] < 2:
         raise UserError(f"{where}: shape {list(found.shape)}, a direction has [1, D] or [1, styles, D]")
     facts = {"styles": "all" if len(value) == 1 else str(len(value)), "style_dim": str(value.shape[1])}
     return {"flat": {"direction": value.contiguous()}, "facts": {**facts, **_made_for(source)}}

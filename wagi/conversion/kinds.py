@@ -1,4 +1,4 @@
-"""Which public layout a file has, and that layout in ours: one function per kind."""
+"""The public layouts, and each of them in ours: one function per kind."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,15 @@ from torch import Tensor
 from wagi import checkpoint
 from wagi.config import ModelConfig
 from wagi.conversion import directions, rebuild, tensorflow
+from wagi.conversion.identify import identify
 from wagi.conversion.rebuild import fit
-from wagi.conversion.sources import Source, State, below, tensor, tensors
+from wagi.conversion.sources import Source, State, below, tensor, tensors, unwrap
 from wagi.errors import UserError
 
 
 @dataclass
 class Converted:
-    """What a file became. Models have `config`, `stage` and `parts`; other weights only `flat`."""
+    """A file as ours. Models have `config`, `stage` and `parts`; other weights only `flat`."""
 
     kind: str
     what: str  # in words, for people
@@ -36,14 +37,18 @@ def _family(config: ModelConfig) -> str:
 
 
 def _generator(state: State, average: Tensor | None, where: str) -> tuple[ModelConfig, State, dict[str, str]]:
-    """Settings, our state with latent_avg, and facts. A missing latent_avg is computed."""
+    """Settings, our state with latent_avg, and facts. Missing noise maps and latent_avg are computed."""
     config = rebuild.generator_config(state, where)
     what = f"{_family(config)} generator of {config.size} px"
-    state = fit(rebuild.part(config, "generator"), state, where, what)
     facts = {"latent_avg": "from the file"}
+    expected = rebuild.part(config, "generator")
+    if not any(name.startswith("noises.") for name in state):
+        state = {**state, **rebuild.seeded_noise(expected)}
+        facts["noise"] = "seeded: the file has none"
+    state = fit(expected, state, where, what)
     if average is None:
         average = rebuild.mean_latent(config, state)
-        facts = {"latent_avg": "mean of 100000 seeded samples: the file has none"}
+        facts["latent_avg"] = "mean of 100000 seeded samples: the file has none"
     if average.shape != (config.style_dim,):
         raise UserError(f"{where}: latent_avg {list(average.shape)}, W has {config.style_dim} dimensions")
     return config, {**state, "latent_avg": average}, facts
@@ -70,7 +75,9 @@ def _averaged_state(source: Source) -> tuple[State, Tensor | None]:
 
 
 def _one_average(average: Any, where: str) -> Tensor:
-    """latent_avg [D] from [D], [1, D] or [n, D] whose rows are equal (e4e repeats the mean)."""
+    """latent_avg [D] from [D], [n, D] or [1, n, D] whose rows are equal (e4e repeats the mean)."""
+    if isinstance(average, Tensor) and average.ndim == 3 and len(average) == 1:
+        average = average[0]
     if not isinstance(average, Tensor) or average.ndim not in (1, 2) or not average.numel():
         raise UserError(f"{where}: latent_avg is not a tensor [styles, dimension]")
     rows = tensor(average, f"{where}: latent_avg").reshape(-1, average.shape[-1])
@@ -180,7 +187,7 @@ def _backbone() -> Any:
     return Backbone()
 
 
-KINDS: dict[str, Callable[[Source], Converted]] = {
+READERS: dict[str, Callable[[Source], Converted]] = {
     "swagan-tf": swagan_tf,
     "swagan": rosinality,
     "stylegan2": rosinality,
@@ -197,77 +204,9 @@ KINDS: dict[str, Callable[[Source], Converted]] = {
     "wagi": wagi_checkpoint,
 }
 
-# Files that exist in public and that nothing here can use, by a prefix of their state dict.
-_UNUSABLE = {
-    "hypernet": "a HyperStyle checkpoint: its weight offsets have no place in a WaGI model",
-    "mapper": "a StyleCLIP mapper: editing models are not converted",
-    "module.encoder_q": "MoCo weights: identity is measured with IR-SE50 here",
-}
-
-
-def identify(source: Source) -> str:
-    """The kind of a file by what it contains. UserError when it is none, with the nearest known layout."""
-    content = source.content
-    if source.container == "tensorflow":
-        tensorflow.networks(source)
-        return "swagan-tf"
-    if source.container == "safetensors" and source.metadata.get("format") == "wagi":
-        kind = "wagi" if source.metadata.get("stage") else source.metadata.get("kind", "")
-        return kind if kind in KINDS else _flat_kind(source, content)
-    if not isinstance(content, Mapping):
-        return "interfacegan"
-    if content.get("format") == "wagi":
-        return "wagi"
-    if "g_ema" in content or "g" in content:
-        return _generator_kind(content.get("g_ema", content.get("g")))
-    if isinstance(content.get("state_dict"), Mapping):
-        return _prefixed(source, content)
-    if {"mean", "comp", "std"} <= content.keys():
-        return "ganspace"
-    return _flat_kind(source, content)
-
-
-def _generator_kind(state: Any) -> str:
-    bias = state.get("to_rgb1.bias") if isinstance(state, Mapping) else None
-    return "swagan" if isinstance(bias, Tensor) and bias.ndim == 4 and bias.shape[1] == 12 else "stylegan2"
-
-
-def _prefixed(source: Source, content: Mapping[str, Any]) -> str:
-    state = content["state_dict"]
-    for prefix, why in _UNUSABLE.items():
-        if below(state, prefix):
-            raise UserError(f"{source.path}: {why}")
-    if not (below(state, "encoder") and below(state, "decoder")):
-        near = rebuild.nearest(state)
-        raise UserError(f"{source.path}: a state_dict without encoder. and decoder.; {near}")
-    if below(state, "residue") or below(state, "grid_align"):
-        return "hfgi"
-    opts = content.get("opts")
-    opts = opts if isinstance(opts, Mapping) else vars(opts) if hasattr(opts, "__dict__") else {}
-    kind = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp"}.get(str(opts.get("encoder_type")))
-    if kind is None:
-        raise UserError(
-            f"{source.path}: e4e and pSp have the same names, and opts.encoder_type is "
-            f"{str(opts.get('encoder_type'))[:40]!r}; say which with --kind e4e or --kind psp"
-        )
-    return kind
-
-
-def _flat_kind(source: Source, content: Mapping[str, Any]) -> str:
-    shapes = {name: tuple(value.shape) for name, value in content.items() if isinstance(value, Tensor)}
-    if "to_rgb1.bias" in shapes:
-        return _generator_kind(content)
-    if "output_layer.3.weight" in shapes and "input_layer.0.weight" in shapes:
-        return "irse50"
-    if "lin0.model.1.weight" in shapes:
-        return "lpips-alex" if shapes.get("lin1.model.1.weight", (0, 0))[1] == 192 else "lpips-vgg"
-    if "features.0.weight" in shapes:
-        return "alexnet" if shapes["features.0.weight"][-1] == 11 else "vgg16"
-    raise UserError(f"{source.path}: no public layout that is known here; {rebuild.nearest(content)}")
-
-
 def convert(source: Source, kind: str = "auto") -> Converted:
     """Read `source` as `kind`. Raises UserError when it is something else."""
+    source.content, prefix = unwrap(source.content)
     kind = identify(source) if kind == "auto" else kind
     needs = {"swagan-tf": ("tensorflow",), "interfacegan": ("numpy", "torch", "safetensors")}
     allowed = needs.get(kind, ("torch", "safetensors"))
@@ -278,11 +217,13 @@ def convert(source: Source, kind: str = "auto") -> Converted:
     if not usable:
         raise UserError(f"--kind {kind}: {source.path} holds something else ({source.container})", 2)
     try:
-        found = KINDS[kind](source)
+        found = READERS[kind](source)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         # Names that promise a layout whose values are of other types: hostile or badly damaged.
         reason = (str(error).splitlines() or ["damaged"])[0][:100]
         raise UserError(f"{source.path}: its contents are not those of a {kind} file ({reason})") from None
     if kind in ("swagan", "stylegan2") and found.kind != kind:
         raise UserError(f"--kind {kind}: {source.path} is a {found.what}", 2)
+    if prefix:
+        found.facts["names"] = f"{prefix!r} was before each and is left out"
     return found

@@ -90,6 +90,15 @@ TORCH: dict[str, Callable[..., object]] = {
 }  # fmt: skip
 
 
+# Files of other families, by the module in which their classes are: what is said in place of that name.
+FOREIGN = {
+    "torch_utils.persistence": "is an NVIDIA PyTorch pickle (StyleGAN2-ADA or StyleGAN3), whose classes are "
+    "source code in the file; nothing was executed. If you trust it, write a StyleGAN2's weights in the "
+    "public PyTorch layout with a tool that runs it (export_weights.py of dvschultz/stylegan2-ada-pytorch) "
+    "and convert those; StyleGAN3 is another network, which cannot be used here",
+}  # fmt: skip
+
+
 class _RestorableDict(PlainDict):
     """state_dict() hangs `_metadata` on its OrderedDict; nobody here needs it."""
 
@@ -100,16 +109,16 @@ class _RestorableDict(PlainDict):
 def read_network(path: Path) -> Any:
     """The content of an official TensorFlow pickle: Stubs for networks, Arrays for their variables."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-        return Machine(TENSORFLOW).read(stream)
+        return Machine(TENSORFLOW, FOREIGN).read(stream)
 
 
 def check_torch_pickle(data: bytes) -> None:
     """Refuse what a PyTorch checkpoint does not need before torch sees it (its message is long)."""
-    Machine(TORCH).read(BytesIO(data))
+    Machine(TORCH, FOREIGN).read(BytesIO(data))
 
 
 def check_legacy_torch(path: Path) -> None:
     """The same for files before PyTorch 1.6: magic number, version, system, content, storage keys."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         for _ in range(5):
-            Machine(TORCH).read(stream)
+            Machine(TORCH, FOREIGN).read(stream)

@@ -172,6 +172,13 @@ def _width_table(widths: list[int], where: str) -> tuple[float, int]:
     raise UserError(f"{where}: channels {widths} at 4, 8, 16, ... px follow no known table")
 
 
+def seeded_noise(expected: Mapping[str, Tensor], seed: int = 0) -> State:
+    """Noise maps for a generator whose file has none: early public checkpoints drew them anew each time."""
+    rng = torch.Generator().manual_seed(seed)
+    names = [name for name in expected if name.startswith("noises.")]
+    return {name: torch.randn(expected[name].shape, generator=rng) for name in names}
+
+
 @torch.no_grad()
 def mean_latent(config: ModelConfig, state: State, samples: int = 100_000, seed: int = 0) -> Tensor:
     """Mean of W over seeded samples: training checkpoints carry none (decision 39)."""

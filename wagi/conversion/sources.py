@@ -20,6 +20,8 @@ from wagi.files import file_sha256
 
 # A PyTorch file before 1.6 starts with this pickled number.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# What DataParallel, torch.compile and a network inside another put before every name.
+_WRAPPERS = ("module.encoder.", "module.", "_orig_mod.")
 
 
 @dataclass
@@ -42,7 +44,7 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file", 2)
+        raise UserError(f"{path}: {_no_file(path)}", 2)
     try:
         with open(path, "rb") as file:
             head = file.read(16)
@@ -51,6 +53,12 @@ def open_source(path: str | Path) -> Source:
         raise UserError(f"{path}: refused: it {reason}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder; name the weight file in it"
+    return "a pipe or device; save it to a file and name that" if path.exists() else "no such file"
 
 
 def _open(path: Path, head: bytes) -> Source:
@@ -144,6 +152,29 @@ def tensor(value: Tensor, where: str) -> Tensor:
 
 
 def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The entries under `prefix.`, without it. The dot counts: references match without (item 40)."""
+    """The entries under `prefix.`, without it. The dot counts."""
     start = f"{prefix}."
     return {k[len(start) :]: v for k, v in state.items() if isinstance(k, str) and k.startswith(start)}
+
+
+def unwrap(content: Any) -> tuple[Any, str]:
+    """The content with plain names, and the prefix that training tools had put before each ("" for none).
+
+    Looks at a flat state dict, g_ema, g and state_dict; the latter, when it holds no parts, is taken out.
+    """
+    if not isinstance(content, Mapping):
+        return content, ""
+    key = next((key for key in ("g_ema", "g", "state_dict") if isinstance(content.get(key), Mapping)), None)
+    state = content if key is None else content[key]
+    prefix = ""
+    while wrapper := next((w for w in _WRAPPERS if _all_below(state, prefix + w)), None):
+        prefix += wrapper
+    if prefix:
+        state = {name[len(prefix) :]: value for name, value in state.items()}
+    if key == "state_dict" and not any(below(state, part) for part in ("encoder", "decoder")):
+        return state, prefix
+    return (state if key is None else {**content, key: state}), prefix
+
+
+def _all_below(state: Mapping[Any, Any], prefix: str) -> bool:
+    return bool(state) and all(isinstance(name, str) and name.startswith(prefix) for name in state)
