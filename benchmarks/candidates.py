@@ -1,4 +1,4 @@
-"""What latency.py times: whole inversions, float images [N, 3, S, S] in and out, weights in memory."""
+"""Candidates that latency.py times: whole inversions, float images [N, 3, S, S] in and out, weights in memory."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class Opener:
         return lambda images: backend.run(manifests.PIPELINE, {"image": images})["result"]
 
     def _once(self, key: Key, make: Callable[[], Any]) -> Any:
-        """What runs a backend in a precision, for all batch sizes: full-size models are large."""
+        """One backend in one precision, for all batch sizes: full-size models are large."""
         name = key.backend, key.precision
         if name not in self.opened:
             self.opened[name] = make()

@@ -23,7 +23,7 @@ _CHANNELS, _PIXELS = 512, 64  # of the convolution: the generator's largest laye
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer needs, whole batch."""
+    """Work of one layer, whole batch."""
 
     macs: int
     weights: int  # values
@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine reached."""
+    """Rates that the machine reached."""
 
     gflops: float  # 2 per multiplication with addition; the faster of matrix product and convolution
     gbytes: float  # per second, reads and writes together

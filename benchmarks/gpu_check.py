@@ -94,7 +94,7 @@ def failed_parts(results: Any, path: str = "") -> list[str]:
 
 
 def describe(machine: str | None, dry: bool) -> dict[str, Any]:
-    """What ran: machine, GPU, versions, commit."""
+    """Identity of the run: machine, GPU, versions, commit."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None

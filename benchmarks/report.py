@@ -1,4 +1,4 @@
-"""What latency.py found, as Markdown and as a picture.
+"""Findings of latency.py as Markdown and as a picture.
 
 python benchmarks/report.py benchmarks/results/cpu.json                        # the tables
 python benchmarks/report.py benchmarks/results/cpu.json --readme README.md     # into its marked place
@@ -123,7 +123,7 @@ def _graphs_text(model: dict[str, Any]) -> str:
 
 
 def marked(page: str) -> str | None:
-    """What stands between the markers of a page; None without markers."""
+    """The text between the markers of a page; None without markers."""
     found = re.search(f"{BEGIN}\n(.*?)\n{END}", page, re.DOTALL)
     return found[1].strip() if found else None
 

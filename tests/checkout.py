@@ -1,4 +1,4 @@
-"""What belongs to the checkout: the files git would commit. Used by the tests about the project itself."""
+"""Contents of the checkout: the files git would commit. Used by the tests about the project itself."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What the encoders compute: units, pyramid, progressive stage, batch independence, gradients, cost."""
+"""Arithmetic of the encoders: units, pyramid, progressive stage, batch independence, gradients, cost."""
 
 import numpy as np
 import pytest

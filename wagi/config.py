@@ -42,13 +42,13 @@ class ModelConfig:
 
     @property
     def n_latent(self) -> int:
-        """Number of latents of the generator (paper_vs_references 12: SWAGAN has two fewer)."""
+        """Number of latents of the generator (decision 7: SWAGAN has two fewer)."""
         return 2 * (self.size.bit_length() - 1) - (4 if self.generator == "swagan" else 2)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What every stage needs. `batch` counts images per optimiser step over all processes."""
+    """Settings of every stage. `batch` counts images per optimiser step over all processes."""
 
     batch: int = 8
     lr: float = 1e-4
@@ -189,7 +189,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 
-# The paper's ablation (table 4): each letter adds one thing to the one before.
+# The paper's ablation (table 2, decision 37): each letter adds one thing to the one before.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "A": dict(generator="stylegan2", wavelets=False, wave_loss=False),
     "B": dict(generator="swagan", wavelets=False, wave_loss=False),

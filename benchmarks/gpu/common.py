@@ -1,4 +1,4 @@
-"""What the sections of gpu_check.py share: the machine they run on, clocks, and how they say "not here"."""
+"""The ground that the sections of gpu_check.py share: the machine they run on, clocks, and how they say "not here"."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _plugins(machine: Machine) -> list[str]:
 
 
 def _refusal(engines: Any) -> str:
-    """What the real TensorRT says to a plan that is none: one line, no crash."""
+    """The real TensorRT's answer to a plan that is none: one line, no crash."""
     try:
         engines.deserialise("plan", b"not a plan" * 100, ({}, {}))
     except UserError as error:

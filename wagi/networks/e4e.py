@@ -24,7 +24,7 @@ _COARSE_STYLES, _MIDDLE_STYLES = 3, 7
 
 
 class ProgressiveEncoder(nn.Module):
-    """What every E0 offers: `.n_styles`, `.style_dim` and the progressive `.stage` of e4e (section 3.2).
+    """The interface of every E0: `.n_styles`, `.style_dim` and the progressive `.stage` of e4e (section 3.2).
 
     Stage None: all offsets differ from the first one; i: offsets 1..i do; 0: all are equal (W only).
     """

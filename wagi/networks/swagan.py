@@ -36,7 +36,7 @@ def check_size(size: int) -> int:
 
 
 class State(NamedTuple):
-    """What a synthesis pass hands from one block to the next."""
+    """The state that a synthesis pass hands from one block to the next."""
 
     x: Tensor  # [N, C, H, W] features
     skip: Tensor  # [N, 12, H/2, W/2] coefficients (pixel domain: [N, 3, H/2, W/2]) of the previous block

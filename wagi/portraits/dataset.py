@@ -23,7 +23,7 @@ SHEET = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the content of a data set."""
+    """The facts that decide the content of a data set."""
 
     count: int
     size: int

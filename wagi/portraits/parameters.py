@@ -1,4 +1,4 @@
-"""What a portrait is: its parameters, how they are drawn, and the vector that a network sees."""
+"""Parameters of a portrait: their ranges, their random draws, and the vector that a network sees."""
 
 import dataclasses
 import math

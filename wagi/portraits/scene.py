@@ -250,5 +250,5 @@ def render(portrait: Portrait, size: int, supersample: int = 2) -> np.ndarray:
 
 
 def render_regions(portrait: Portrait, size: int, supersample: int = 2) -> np.ndarray:
-    """What each pixel shows, uint8 [size,size], indices into LABELS."""
+    """Labels of the pixels, uint8 [size,size], indices into LABELS."""
     return render_both(portrait, size, supersample)[1]
