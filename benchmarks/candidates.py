@@ -1,4 +1,4 @@
-"""Candidates that latency.py times: whole inversions, float images [N, 3, S, S] in and out, weights in memory."""
+"""Candidates of latency.py: whole inversions, float images [N, 3, S, S] in and out, weights in memory."""
 
 from __future__ import annotations
 

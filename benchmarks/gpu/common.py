@@ -1,4 +1,4 @@
-"""The ground that the sections of gpu_check.py share: the machine they run on, clocks, and how they say "not here"."""
+"""Common ground of gpu_check.py's sections: the machine, clocks, and how they say "not here"."""
 
 from __future__ import annotations
 

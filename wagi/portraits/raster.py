@@ -116,7 +116,7 @@ def gather(meshes: list[Mesh], camera: Camera) -> Vertices:
 
 @dataclass
 class Fragments:
-    """The pixels covered, and by what: flat index, depth and source (face and barycentrics, or segment and t)."""
+    """Covered pixels, and by what: flat index, depth and source (face and barycentrics, or segment and t)."""
 
     pixel: list[np.ndarray] = field(default_factory=list)
     depth: list[np.ndarray] = field(default_factory=list)
