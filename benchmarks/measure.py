@@ -14,8 +14,8 @@ from benchmarks import floor, processes
 from benchmarks.candidates import TORCH, Key, Opener, Skip, Work, precisions
 from benchmarks.models import prepare
 from benchmarks.timing import Samples, interleave
+from wagi_rt import decoding, pictures, probes
 from wagi_rt import manifest as manifests
-from wagi_rt import pictures, probes
 from wagi_rt.errors import UserError
 
 Say = Callable[[str], None]
@@ -213,14 +213,14 @@ def stages(size: int) -> dict[str, float]:
     """Median ms per image of what lies around the model; the same for every backend."""
     pixels = pictures.to_uint8(probes.images(size, _SEED, 1))[0]
     content = pictures.encode(pixels, ".jpg")
-    picture = pictures.decode(content, least=size)
+    picture = decoding.decode(content, size=size)
     image = pictures.to_float(pixels[None])
 
     def pre() -> np.ndarray:
         return pictures.to_float(pictures.fit_square(picture, size)[None])
 
     works: dict[str, Callable[[], object]] = {
-        "decode": lambda: pictures.decode(content, least=size),
+        "decode": lambda: decoding.decode(content, size=size),
         "pre": pre,
         "post": lambda: pictures.to_uint8(image),
         "encode": lambda: pictures.encode(pixels, ".png"),

@@ -59,7 +59,7 @@ def _read(args: argparse.Namespace) -> "np.ndarray":
     from wagi_rt.session import Session
 
     with Session(args.bundle) as session:
-        return np.stack([session.prepare(path)[0] for path in args.images])
+        return np.stack([session.prepare(path).image for path in args.images])
 
 
 def main(argv: list[str] | None = None) -> int:

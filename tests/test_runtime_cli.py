@@ -165,9 +165,11 @@ def test_an_existing_sheet_is_refused(bundle, photos, tmp_path, capsys):
 
 
 def test_two_inputs_with_one_output(bundle, photos, tmp_path, capsys):
-    PHOTO.save(photos / "a.jpg")
-    line = refused(capsys, photos, "-m", bundle, "-o", tmp_path / "out")
-    assert "a.jpg" in line and "a.png" in line and not (tmp_path / "out").exists()
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    PHOTO.save(deep / "a.png")
+    line = refused(capsys, photos / "a.png", deep / "a.png", "-m", bundle, "-o", tmp_path / "out")
+    assert line.count("a.png") == 3 and not (tmp_path / "out").exists()
 
 
 def test_an_output_that_is_an_input(bundle, photos, capsys):
@@ -196,7 +198,10 @@ def test_a_place_that_cannot_be_written(below, bundle, photos, tmp_path, capsys)
         (["a.png", "-o", "x.png", "--compare", "sheet.txt"], "must end in"),
         (["a.png", "-o", "x.png", "--compare", "x.png"], "both would become"),
         ([".", "-o", "x"], "no images in this folder"),
-        (["a.png"], "-o"),
+        (["a.png", "-o", "x.gif"], "are written as .png"),
+        (["a.png", "-o", "x.png", "--threads", "100000"], "per core"),
+        (["a.png", "-o", "x.png", "--max-pixels", "0"], "--max-pixels"),
+        (["a.png", "-o", "x.png", "--overwrite", "--skip-existing"], "not allowed with"),
         ([], "INPUT"),
         (["a.png", "-o", "x.png", "--batch", "0"], "--batch"),
         (["a.png", "-o", "x.png", "--threads", "many"], "--threads"),

@@ -9,8 +9,9 @@ import skimage.data
 from PIL import Image, ImageCms
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
+from wagi_rt.decoding import decode
 from wagi_rt.errors import UserError
-from wagi_rt.pictures import decode, encode, fit_square, to_float, to_uint8
+from wagi_rt.pictures import encode, fit_square, to_float, to_uint8
 
 PHOTO = Image.fromarray(skimage.data.astronaut())
 ORIENTATION = 0x0112

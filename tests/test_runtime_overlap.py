@@ -9,8 +9,7 @@ import skimage.data
 from PIL import Image
 from tiny_bundle import run_cli, write_tiny_bundle
 
-from wagi_rt.commands import overlap
-from wagi_rt.commands.jobs import Job
+from wagi_rt.commands.overlap import overlap
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
 
@@ -31,81 +30,79 @@ def photos(tmp_path):
     return folder
 
 
-class Blocking:
-    """A session in which each stage waits for what must be able to happen at the same time."""
-
-    def __init__(self):
-        self.read, self.wrote = threading.Semaphore(0), threading.Semaphore(0)
-        self.threads: dict[str, set[int]] = {"prepare": set(), "run": set(), "finish": set()}
-
-    def prepare(self, item, fit, name):
-        self.threads["prepare"].add(threading.get_ident())
-        self.read.release()
-        return np.zeros((3, 2, 2), np.float32), []
-
-    def restore(self, images):
-        self.threads["run"].add(threading.get_ident())
-        return images
-
-    def results(self, restored, prepared):
-        return [object() for _ in prepared]
-
-
-def jobs(count: int) -> list[list[Job]]:
-    return [[Job(f"{index}", f"{index}.png", ".png")] for index in range(count)]
-
-
 def test_the_next_batch_is_read_while_one_runs_and_the_last_is_written_while_the_next_runs():
-    session = Blocking()
+    """`run` waits until the next batch was read and the one before was written: deadlock if in turns."""
+    was_read, was_written = threading.Semaphore(0), threading.Semaphore(0)
+    threads: dict[str, set[int]] = {"read": set(), "run": set(), "write": set()}
     running: list[int] = []
 
-    def restore(images):
-        """Returns only after the next batch was read and the one before was written: deadlock if in turns."""
-        running.append(len(running))
-        number = len(running)
-        assert session.read.acquire(timeout=10)
-        if number == 1:
-            assert session.read.acquire(timeout=10), "the second batch was not read ahead"
-        if number > 1:
-            assert session.wrote.acquire(timeout=10), "the batch before was not written meanwhile"
-        if number == 4:  # the last has no next one
-            session.read.release()
-        return images
+    def read(batch: int) -> int:
+        threads["read"].add(threading.get_ident())
+        was_read.release()
+        return batch
 
-    def finish(job, result):
-        session.threads["finish"].add(threading.get_ident())
-        session.wrote.release()
-        return {}
+    def run(batch: int) -> int:
+        threads["run"].add(threading.get_ident())
+        running.append(batch)
+        assert was_read.acquire(timeout=10)
+        if len(running) == 1:
+            assert was_read.acquire(timeout=10), "the second batch was not read ahead"
+        if len(running) > 1:
+            assert was_written.acquire(timeout=10), "the batch before was not written meanwhile"
+        if len(running) == 4:  # the last has no next one
+            was_read.release()
+        return batch
 
-    session.restore = restore
-    done = list(overlap.run_stages(session, jobs(5), "crop", finish))
-    assert [item.job.source for item in done] == list("01234")
-    assert threading.get_ident() not in session.threads["prepare"] | session.threads["finish"]
-    assert len(session.threads["finish"]) == 1
+    def write(batch: int) -> int:
+        threads["write"].add(threading.get_ident())
+        was_written.release()
+        return 10 * batch
+
+    assert list(overlap(range(5), read, run, write)) == [0, 10, 20, 30, 40]
+    assert threads["run"] == {threading.get_ident()}
+    assert threading.get_ident() not in threads["read"] | threads["write"]
+    assert len(threads["read"]) == len(threads["write"]) == 1
+
+
+def same(batch: int) -> int:
+    return batch
 
 
 def test_one_batch_needs_no_threads():
-    session = Blocking()
-    done = list(overlap.run_stages(session, jobs(1), "crop", lambda job, result: {}))
-    assert len(done) == 1
-    assert session.threads["prepare"] == {threading.get_ident()}
+    threads = set()
+    found = list(overlap(["only"], lambda batch: threads.add(threading.get_ident()), same, same))
+    assert len(found) == 1 and threads == {threading.get_ident()}
+    assert list(overlap([], same, same, same)) == []
 
 
-def test_reading_stays_one_batch_ahead_of_the_model():
-    """A folder of a million photos does not end up in memory."""
-    session = Blocking()
-    ahead: list[int] = []
-    read = 0
+def test_batches_without_end_are_taken_one_ahead_of_the_model():
+    """A film or a folder of a million photos does not end up in memory."""
+    taken = 0
 
-    def prepare(item, fit, name):
-        nonlocal read
-        read += 1
-        return np.zeros((3, 2, 2), np.float32), []
+    def batches():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
 
-    session.prepare = prepare
-    for number, _ in enumerate(overlap.run_stages(session, jobs(30), "crop", lambda job, result: {}), 1):
-        ahead.append(read - number)
+    results = overlap(batches(), same, same, same)
+    ahead = [taken - next(results) for _ in range(30)]
+    results.close()
     assert max(ahead) <= 3
+
+
+def test_an_exception_ends_it_after_what_had_begun():
+    """The second batch cannot be read: the first is written, and the exception reaches the caller."""
+    written = []
+
+    def read(batch: int) -> int:
+        if batch == 1:
+            raise OSError("gone")
+        return batch
+
+    with pytest.raises(OSError, match="gone"):
+        list(overlap(range(9), read, same, written.append))
+    assert written == [0]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
@@ -126,7 +123,7 @@ def test_order_and_images_do_not_depend_on_the_batch(bundle, photos, tmp_path, c
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_each_failure_is_reported_in_its_place(bundle, photos, tmp_path, capsys, batch):
-    """3.png cannot be read; within a batch the unreadable are reported first."""
+    """3.png cannot be read."""
     (photos / "3.png").write_bytes(b"broken")
     arguments = ["-m", bundle, "-o", tmp_path / "out", "--batch", batch, "--json"]
     assert run_cli("invert", photos, *arguments) == 1

@@ -5,29 +5,29 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import signal
 import sys
 import time
 from contextlib import suppress
 
-from wagi_rt import TYPE_CHECKING, __version__
+from wagi_rt import TYPE_CHECKING, __version__, console
 from wagi_rt.backends import NAMES, PRECISIONS
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any, NoReturn
 
 _STARTED = time.perf_counter()
 _INTERRUPTED = 130
+_THREADS_PER_CORE = 4  # more only wait for each other, and each costs memory
 
 _EXAMPLES = """\
 examples:
-  wagi-rt invert photo.jpg -o inverted.png                     one image, with the embedded model
+  wagi-rt invert photo.jpg                                     one image => photo-wagi.png beside it
   wagi-rt invert photo.jpg -o out.png --compare sheet.png      and a sheet: input, naive inversion, WaGI
   wagi-rt invert photos/ -o out/ -m BUNDLE --batch 4           a folder, with your own model
+  wagi-rt invert photos/ -o out/ --recursive --skip-existing   with its sub-folders, where a run was stopped
   wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
   wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
@@ -70,6 +70,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _threads(text: str) -> int:
+    value, most = _positive(text), _THREADS_PER_CORE * (os.cpu_count() or 1)
+    if value > most:
+        raise argparse.ArgumentTypeError(f"at most {most} here, {_THREADS_PER_CORE} per core, not '{text}'")
+    return value
+
+
 def _count(text: str) -> int:
     return 0 if text == "0" else _positive(text)
 
@@ -109,7 +116,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=PRECISIONS,
         help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true", help="insist on a half-precision bundle")
-    add("--threads", type=_positive, metavar="N",
+    add("--threads", type=_threads, metavar="N",
         help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 
 
@@ -131,9 +138,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "-o",
         "--output",
-        required=True,
         metavar="OUT",
-        help="a file, a folder (made if needed), or - for stdout",
+        help="a file, a folder (made if needed), or - for stdout (default: NAME-wagi.png beside the input, "
+        "FOLDER-wagi beside a folder)",
     )
     _add_engine(invert)
     add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
@@ -149,7 +156,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="run once on grey images first, so that no image pays for the engine's first run")  # fmt: skip
     add("--format", choices=("png", "jpg", "webp"), help="of the outputs (default: -o's suffix, else png)")
     add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
-    add("--overwrite", action="store_true", help="replace existing outputs")
+    existing = invert.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    existing.add_argument("--skip-existing", action="store_true", help="leave out images that have theirs")
+    add("-r", "--recursive", action="store_true", help="also the images in sub-folders, into sub-folders")
+    add("--max-pixels", type=_positive, metavar="N",
+        help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="errors only")
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
@@ -193,8 +205,6 @@ def _add_faces(commands: Any) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status. Users see one line, never a traceback."""
     args = build_parser().parse_args(argv)
-    with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what stdout cannot
     return _status(lambda: _dispatch(args))
@@ -205,6 +215,7 @@ def command() -> NoReturn:
 
     That takes a tenth of a cold start, and nothing is left to tidy: files are closed, threads joined.
     """
+    console.open_closed_streams()
     try:
         status = main()
     except SystemExit as end:  # --help, wrong usage, SIGTERM
@@ -214,8 +225,7 @@ def command() -> NoReturn:
 
 
 def _flush() -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    console.flush()
     return 0
 
 
@@ -231,7 +241,10 @@ def _status(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        say(f"error: {error.filename or 'stdout'}: {error.strerror or error}; check the output")
+        if isinstance(error, FileNotFoundError) and not error.filename:  # os.getcwd says no more
+            say("error: the working directory no longer exists; change to another one")
+        else:
+            say(f"error: {error.filename or 'system'}: {error.strerror or error}; check it and try again")
         return 1
     except MemoryError:
         say("error: not enough memory; use a smaller --batch")
@@ -257,7 +270,3 @@ def _dispatch(args: argparse.Namespace) -> int:
     from wagi_rt.commands.bench import bench
 
     return bench(args, _STARTED)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

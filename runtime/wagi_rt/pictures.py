@@ -1,4 +1,4 @@
-"""Pictures in and out: decode anything Pillow reads, fit, resize, range, round, encode.
+"""Pictures between files and the model: fit, resize, range, round, encode.
 
 Inside the runtime a picture is [S, S, 3] uint8 RGB; the engine gets [N, 3, S, S] float32 in [-1, 1].
 """
@@ -7,121 +7,49 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import warnings
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
+from wagi_rt import colours
+from wagi_rt.decoding import Picture
 from wagi_rt.errors import UserError
 
 FITS = ("crop", "pad", "stretch")
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that are written
-WHITE = (255, 255, 255)
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # how our files may end
 
 
-class Picture(NamedTuple):
-    """Decoded RGB pixels and what a user should know about how they were read."""
+@dataclass(frozen=True)
+class Placement:
+    """The square that the model sees, in the upright photo.
 
-    pixels: Image.Image
-    notes: list[str]
-
-
-def decode(source: str | os.PathLike[str] | bytes, name: str = "", least: int | None = None) -> Picture:
-    """Read a file (or its bytes) as upright 8-bit RGB; UserError in one line for whatever cannot be read.
-
-    EXIF orientation is applied; transparency is laid on white; 16-bit and float grey is scaled, not clipped;
-    of an animation the first frame is taken. `least`: the sides that will be needed, which lets a large JPEG
-    be decoded at a fraction of its size.
+    photo: its width and height; corners: top left, bottom left, bottom right, top right as (x, y), in pixels
+    from the photo's top left corner. They lie outside where the picture was padded.
     """
-    name = name or ("image" if isinstance(source, bytes) else os.fspath(source))
-    with io.BytesIO(source) if isinstance(source, bytes) else _open(source, name) as stream:
-        try:
-            return _decode(stream, least)
-        except UserError as error:
-            reason = str(error)
-        except Image.DecompressionBombError:
-            reason = "too many pixels to be a photo (a decompression bomb?); shrink it first"
-        except UnidentifiedImageError:
-            stream.seek(0)
-            empty = not stream.read(1)
-            reason = (
-                "the file is empty; replace it"
-                if empty
-                else "not an image that Pillow can read; convert it to PNG or JPEG"
-            )
-        except Exception as error:  # damaged files raise anything out of Pillow's decoders, even MemoryError
-            detail = " ".join(str(error).split()) or type(error).__name__
-            reason = f"damaged or truncated image ({detail}); replace the file"
-    raise UserError(f"{name}: {reason}")
+
+    photo: tuple[int, int]
+    corners: tuple[tuple[float, float], ...]
 
 
-def _open(path: str | os.PathLike[str], name: str) -> IO[bytes]:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{name}: is a folder, not an image; name the image files in it") from None
-    except (OSError, ValueError) as error:
-        detail = getattr(error, "strerror", None) or error
-        raise UserError(f"{name}: cannot be opened ({detail}); check its path and permissions") from None
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the model takes it: [3, S, S] float32 in [-1, 1], with notes on how it was read.
+
+    placement: None where the picture came as the array itself.
+    """
+
+    image: np.ndarray
+    notes: list[str] = field(default_factory=list)
+    placement: Placement | None = None
 
 
-def _decode(stream: IO[bytes], least: int | None) -> Picture:
-    with warnings.catch_warnings():
-        # Pillow warns from half of its pixel limit on, and about odd metadata: both are ordinary photos.
-        warnings.simplefilter("ignore")
-        image = Image.open(stream)
-        notes = []
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"animated or multi-page, the first of {frames} frames is used")
-        if least is not None:
-            image.draft(None, (2 * least, 2 * least))  # twice: the rest is left to the antialiased resize
-        image.load()
-        return Picture(_to_rgb(_upright(image)), notes)
-
-
-def from_pillow(image: Image.Image) -> Picture:
-    """An image that is already open, read like a file."""
-    try:
-        return Picture(_to_rgb(_upright(image)), [])
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"damaged or unusable image ({' '.join(str(error).split())}); replace it") from None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """EXIF orientation applied; broken EXIF is no reason to refuse the pixels."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (ValueError, TypeError, KeyError, SyntaxError, OSError, struct.error):
-        return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB; transparent parts become white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_8_bit(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        premultiplied = {"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode)
-        layer = image.convert(premultiplied).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, (*WHITE, 255)), layer).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Modes I;16 and I hold 0..65535; F holds 0..1, 0..255 or 0..65535, told apart by its largest value."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise UserError("holds values that are not numbers; convert it to PNG or JPEG")
-    top = 65535.0
-    if image.mode == "F":
-        top = next((limit for limit in (1.0, 255.0) if values.max() <= limit), 65535.0)
-    return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))
+def prepare(picture: Picture, size: int, fit: str = "crop") -> Prepared:
+    """`fit_square` as the model takes it."""
+    pixels = fit_square(picture, size, fit)
+    return Prepared(to_float(pixels[None])[0], picture.notes, placement(picture, fit))
 
 
 def fit_square(picture: Picture, size: int, fit: str = "crop") -> np.ndarray:
@@ -130,26 +58,44 @@ def fit_square(picture: Picture, size: int, fit: str = "crop") -> np.ndarray:
     fit: "crop" takes the largest centred square, "pad" adds white bars, "stretch" ignores the aspect.
     """
     image = picture.pixels
-    width, height = image.size
-    if width != height:
+    if picture.photo[0] != picture.photo[1]:
         done = {"crop": "its centre is used", "pad": "padded with white", "stretch": "stretched"}[fit]
         picture.notes.append(f"not square, {done} (--fit {fit})")
     if fit == "pad":
         return np.asarray(_padded(image, size))
-    if fit == "crop" and width != height:
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+    if fit == "crop" and image.width != image.height:
+        image = image.crop(_centre(image.size))
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def placement(picture: Picture, fit: str = "crop") -> Placement:
+    """The place of `fit_square`'s square in the photo."""
+    left, top, right, bottom = picture.box
+    across = (right - left) / picture.pixels.width  # pixels of the photo for each of ours
+    down = (bottom - top) / picture.pixels.height
+    if fit == "crop":
+        x0, y0, x1, y1 = _centre(picture.pixels.size)
+        left, top, right, bottom = left + x0 * across, top + y0 * down, left + x1 * across, top + y1 * down
+    elif fit == "pad":
+        x, y, half = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) / 2
+        left, top, right, bottom = x - half, y - half, x + half, y + half
+    return Placement(picture.photo, ((left, top), (left, bottom), (right, bottom), (right, top)))
+
+
+def _centre(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest centred square of a picture: left, top, right, bottom."""
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return left, top, left + side, top + side
 
 
 def _padded(image: Image.Image, size: int) -> Image.Image:
     """The whole picture in the middle of a white square."""
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
-    square = Image.new("RGB", (size, size), WHITE)
+    square = Image.new("RGB", (size, size), colours.WHITE)
     square.paste(
         image.resize((width, height), Image.Resampling.LANCZOS), ((size - width) // 2, (size - height) // 2)
     )
@@ -188,10 +134,15 @@ def area_resize(images: np.ndarray, size: int) -> np.ndarray:  # [N, C, H, H] =>
 
 
 def encode(pixels: np.ndarray, suffix: str) -> bytes:  # [H, W, 3] uint8
-    """File contents. PNG at level 1 (a quarter of the default's time), JPEG and WebP at quality 95."""
+    """File contents, marked as sRGB. PNG at level 1 (a quarter of the default's time), the others at 95."""
     buffer = io.BytesIO()
-    options = {"PNG": {"compress_level": 1}}.get(FORMATS[suffix], {"quality": 95})
-    Image.fromarray(pixels).save(buffer, FORMATS[suffix], **options)
+    image = Image.fromarray(pixels)
+    if WRITTEN[suffix] == "PNG":
+        marks = PngImagePlugin.PngInfo()
+        marks.add(b"sRGB", b"\0")  # perceptual
+        image.save(buffer, "PNG", compress_level=1, pnginfo=marks)
+    else:
+        image.save(buffer, WRITTEN[suffix], quality=95, icc_profile=colours.srgb_profile())
     return buffer.getvalue()
 
 

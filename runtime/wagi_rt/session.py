@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wagi_rt import backends, pictures
+from wagi_rt import backends, decoding, pictures
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
+from wagi_rt.pictures import Prepared
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Source = str | os.PathLike[str] | bytes | Image | np.ndarray
+    Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image | np.ndarray
 
 
 class Inversion(NamedTuple):
@@ -107,30 +109,32 @@ class Session:
         results = []
         for start in range(0, len(prepared), step):
             part = prepared[start : start + step]
-            restored = self.restore(np.stack([pixels for pixels, _ in part]))
+            restored = self.restore(np.stack([one.image for one in part]))
             results += self.results(restored, part)
         return results
 
-    def prepare(self, item: Source, fit: str = "crop", name: str = "") -> tuple[np.ndarray, list[str]]:
-        """One image of any accepted kind => (float32 [3, S, S] in [-1, 1], notes on how it was read)."""
+    def prepare(self, item: Source, fit: str = "crop", name: str = "") -> Prepared:
+        """One image of any accepted kind, ready for `restore`; `name` is how errors call it."""
         from PIL.Image import Image, fromarray
 
         if fit not in pictures.FITS:
             raise UserError(f"fit {fit!r} is unknown; use {', '.join(pictures.FITS)}", status=2)
-        if isinstance(item, np.ndarray):
+        if isinstance(item, bytearray | memoryview):
+            item = bytes(item)
+        if not isinstance(item, str | os.PathLike | bytes | Image):
+            item = _array(item)
             if np.issubdtype(item.dtype, np.floating):
-                return self._check_float(item), []
+                return Prepared(self._check_float(item))
             if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3 or 0 in item.shape:
                 raise UserError(
                     f"an array image must be uint8 [H, W, 3], this is {item.dtype} {list(item.shape)}"
                 )
             item = fromarray(item)
         if isinstance(item, Image):
-            picture = pictures.from_pillow(item)
+            picture = decoding.from_pillow(item, self.size, fit)
         else:
-            picture = pictures.decode(item, name, least=self.size)
-        pixels = pictures.fit_square(picture, self.size, fit)
-        return pictures.to_float(pixels[None])[0], picture.notes
+            picture = decoding.decode(item, name, self.size, fit)
+        return pictures.prepare(picture, self.size, fit)
 
     def restore(self, images: np.ndarray) -> Restored:  # [N, 3, S, S] float32 in [-1, 1]
         """The inversion in the fastest way that gives what is wanted.
@@ -171,14 +175,14 @@ class Session:
         """Run once on grey images, so that the first real batch of this size finds everything set up."""
         self.restore(np.zeros((batch, 3, self.size, self.size), np.float32))
 
-    def results(self, restored: Restored, prepared: list[tuple[np.ndarray, list[str]]]) -> list[Result]:
+    def results(self, restored: Restored, prepared: Sequence[Prepared]) -> list[Result]:
         """The batch as pictures, beside the inputs that `prepare` gave."""
         images, naives_r = pictures.to_uint8(restored.image), pictures.to_uint8(restored.naive_r)
         naives = [None] * len(images) if restored.naive is None else pictures.to_uint8(restored.naive)
-        inputs = pictures.to_uint8(np.stack([pixels for pixels, _ in prepared]))
+        inputs = pictures.to_uint8(np.stack([one.image for one in prepared]))
         return [
-            Result(image, naive_r, source, ws, naive, notes)
-            for image, naive_r, source, ws, naive, (_, notes) in zip(
+            Result(image, naive_r, source, ws, naive, one.notes)
+            for image, naive_r, source, ws, naive, one in zip(
                 images, naives_r, inputs, restored.ws, naives, prepared, strict=True
             )
         ]
@@ -216,11 +220,24 @@ def _items(images: Source | Iterable[Source]) -> list[Source]:
     """The images one by one, whether one or many were given."""
     from PIL.Image import Image
 
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, str | bytes | os.PathLike | Image):
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image):
         return [images]
+    if hasattr(images, "__array__"):
+        array = _array(images)
+        return list(array) if array.ndim == 4 else [array]
+    if not isinstance(images, Iterable):
+        _array(images)  # says what it is
     return [item for source in images for item in _items(source)]
+
+
+def _array(item: Any) -> np.ndarray:
+    """Whatever is an array by itself, such as a torch tensor on the CPU; UserError for anything else."""
+    with suppress(Exception):  # tensors on a GPU and the like raise what they please
+        if hasattr(item, "__array__"):
+            return np.asarray(item)
+    raise UserError(
+        f"an image must be a path, bytes, a PIL image or an array, this is {type(item).__name__}", status=2
+    )
 
 
 def _host(tensor: Any) -> np.ndarray:

@@ -16,9 +16,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from wagi_rt import __version__, pictures
+from wagi_rt import __version__, decoding, pictures
 from wagi_rt.commands.invert import announce, require_precision
-from wagi_rt.console import say
+from wagi_rt.console import put, say
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
 
@@ -43,7 +43,7 @@ def bench(args: Namespace, started: float) -> int:
             _once(session, content, args.batch)
         times = _measure(session, content, args)
         report = _report(session, args, np.array(times) * 1000, cold_start)
-    print(json.dumps(report))
+    put(json.dumps(report))
     if not args.quiet:
         latency, rate = report["latency_ms"], report["throughput_ips"]
         say(f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, {rate:.2f} images/s")
@@ -65,7 +65,7 @@ def _measure(session: Session, content: bytes, args: Namespace) -> list[list[flo
 def _once(session: Session, content: bytes, batch: int) -> list[float]:
     """Seconds of each stage for one batch, every image decoded and encoded."""
     marks = [time.perf_counter()]
-    decoded = [pictures.decode(content, least=session.size) for _ in range(batch)]
+    decoded = [decoding.decode(content, size=session.size) for _ in range(batch)]
     marks.append(time.perf_counter())
     pixels = np.stack([pictures.fit_square(picture, session.size) for picture in decoded])
     images = pictures.to_float(pixels)
@@ -137,7 +137,7 @@ def _read(path: str) -> bytes:
             content = stream.read()
     except OSError as error:
         raise UserError(f"--image {path}: cannot be read ({error.strerror}); check the path") from None
-    pictures.decode(content, name=f"--image {path}")
+    decoding.decode(content, name=f"--image {path}")
     return content
 
 

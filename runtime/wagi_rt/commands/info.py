@@ -8,6 +8,7 @@ from typing import Any
 
 from wagi_rt import __version__
 from wagi_rt.backends import describe
+from wagi_rt.console import put
 from wagi_rt.manifest import Manifest, read
 
 _WAYS = {"pipeline": "one fused graph", "graphs": "separate graphs"}
@@ -18,9 +19,10 @@ def info(args: Namespace) -> int:
     manifest = read(args.model, thorough=True)
     report = _report(manifest)
     if args.json:
-        print(json.dumps(report))
+        put(json.dumps(report))
     else:
-        print("\n".join(_lines(manifest, report)))
+        for line in _lines(manifest, report):
+            put(line)
     return 0
 
 

@@ -1,56 +1,79 @@
-"""`wagi-rt invert`: run the plan in batches, write each image as a whole or not at all, report failures."""
+"""`wagi-rt invert`: the plan in batches, each image written as a whole or not at all, failures reported."""
 
 from __future__ import annotations
 
-import json
 import sys
+import time
 from argparse import Namespace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wagi_rt.commands.jobs import STREAM, Job, make_places, make_plan
-from wagi_rt.console import say
+from wagi_rt import decoding, pictures
+from wagi_rt.commands.jobs import Job, make_places, make_plan
+from wagi_rt.commands.overlap import overlap
+from wagi_rt.commands.report import Report
+from wagi_rt.commands.sources import STREAM
+from wagi_rt.console import put_bytes, say, unwind_on_signals
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
-    from wagi_rt.commands.compare import Row
-    from wagi_rt.commands.overlap import Done
     from wagi_rt.session import Result, Session
 
 
-class Tally:
-    """What a run did so far."""
+@dataclass
+class Image:
+    """One job on its way: ready for the model, inverted, written; or the error that ended it."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = self.failed = 0
-        self.rows: list[Row] = []
+    job: Job
+    prepared: pictures.Prepared | None = None
+    result: Result | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    error: UserError | None = None
+
+
+@dataclass
+class Batch:
+    """Images that run together, and the time of the stages behind them; waiting does not count."""
+
+    images: list[Image]
+    seconds: float
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds of each image."""
+        return self.seconds * 1000 / len(self.images)
 
 
 def invert(args: Namespace) -> int:
     """The command. Returns 0, or 1 when at least one image failed (the others are still done)."""
-    from wagi_rt.commands.overlap import run_stages
+    if args.max_pixels:
+        decoding.allow_pixels(args.max_pixels)
+    plan = make_plan(args)
+    report = Report(args, plan)
+    if not plan.jobs:
+        return report.end()
     from wagi_rt.session import Session
 
-    plan = make_plan(args)
     options = (args.model, args.backend, args.device, args.threads, args.precision)
     with Session(*options, naive=bool(args.compare or args.naive)) as session:
         require_precision(session, args.half)
+        unwind_on_signals()
         make_places(plan)
         if not args.quiet:
             announce(session)
         if args.warm:
             session.warm_up(min(args.batch, len(plan.jobs)))
-        tally = Tally(len(plan.jobs))
+        measured = bool(args.json or args.compare or args.verbose)
+        stages = Stages(session, plan.jobs, args.fit, measured)
         batches = [plan.jobs[start : start + args.batch] for start in range(0, len(plan.jobs), args.batch)]
-        finish = _Finish(session, measure=bool(args.json or args.compare or args.verbose))
-        for done in run_stages(session, batches, args.fit, finish):
-            _report(done, args, tally)
-    if plan.sheet and tally.rows:
-        _write_sheet(plan.sheet, tally, args.quiet)
-    if tally.failed and tally.total > 1:
-        say(f"{tally.failed} of {tally.total} images failed, {tally.done} written")
-    return 1 if tally.failed else 0
+        for batch in overlap(batches, stages.read, stages.run, stages.write):
+            for image in batch.images:
+                if image.error is not None or image.result is None:
+                    report.failed(image.job.source, image.error)
+                else:
+                    report.done(image.job, image.result, image.metrics, batch.ms)
+    return report.end()
 
 
 def announce(session: Session) -> None:
@@ -71,57 +94,90 @@ def require_precision(session: Session, half: bool) -> None:
         )
 
 
-class _Finish:
-    """The last stage of an image: encode, write, measure => its metrics."""
+class Stages:
+    """Read, run and write for `overlap`. An image that fails in one of them spoils no other."""
 
-    def __init__(self, session: Session, measure: bool) -> None:
-        self.session, self.measure = session, measure
+    def __init__(self, session: Session, jobs: list[Job], fit: str, measured: bool) -> None:
+        self.session, self.fit, self.measured = session, fit, measured
+        self.stdin: bytes | UserError | None = None
+        if any(job.source == STREAM for job in jobs):  # now and here: a signal interrupts only this thread
+            try:
+                self.stdin = decoding.read_stream(sys.stdin.buffer, "stdin")
+            except UserError as error:
+                self.stdin = error
 
-    def __call__(self, job: Job, result: Result) -> dict[str, dict[str, float | None]]:
-        from wagi_rt import pictures
+    def read(self, jobs: list[Job]) -> Batch:
+        """Decode and fit."""
+        began = time.perf_counter()
+        images = [Image(job) for job in jobs]
+        for image in images:
+            try:
+                image.prepared = self._prepare(image.job)
+            except UserError as error:
+                image.error = error
+        return Batch(images, time.perf_counter() - began)
 
+    def _prepare(self, job: Job) -> pictures.Prepared:
+        if isinstance(self.stdin, UserError) and job.source == STREAM:
+            raise self.stdin
+        content = self.stdin if job.source == STREAM else job.source
+        return self.session.prepare(content, self.fit, name=job.source_name)  # type: ignore[arg-type]
+
+    def run(self, batch: Batch) -> Batch:
+        """The readable ones through the model."""
+        began = time.perf_counter()
+        self._invert([image for image in batch.images if image.prepared is not None])
+        return Batch(batch.images, batch.seconds + time.perf_counter() - began)
+
+    def _invert(self, images: list[Image]) -> None:
+        """If the whole fails, one by one, so that one image cannot spoil the others."""
+        import numpy as np
+
+        prepared = [image.prepared for image in images if image.prepared is not None]
+        if not prepared:
+            return
+        try:
+            restored = self.session.restore(np.stack([one.image for one in prepared]))
+            for image, result in zip(images, self.session.results(restored, prepared), strict=True):
+                image.result = result
+        except UserError as error:
+            if len(images) == 1:
+                images[0].error = UserError(f"{images[0].job.source_name}: {error}")
+                return
+            for image in images:
+                self._invert([image])
+
+    def write(self, batch: Batch) -> Batch:
+        """Encode, write and measure; a place that cannot be written is that image's failure only."""
+        began = time.perf_counter()
+        for image in batch.images:
+            if image.result is not None:
+                try:
+                    self._write(image.job, image.result)
+                    if self.measured:
+                        image.metrics = _measure(image.result, self.session.resolution)
+                except UserError as error:
+                    image.error = error
+        return Batch(batch.images, batch.seconds + time.perf_counter() - began)
+
+    def _write(self, job: Job, result: Result) -> None:
         content = pictures.encode(result.image, job.suffix)
         if job.target == STREAM:
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
+            put_bytes(content)
         else:
             pictures.write_atomic(Path(job.target), content)
         if job.naive and result.naive is not None:
             pictures.write_atomic(Path(job.naive), pictures.encode(result.naive, job.suffix))
-        return _measure(self.session, result) if self.measure else {}
 
 
-def _report(done: Done, args: Namespace, tally: Tally) -> None:
-    """One image, in the order of the inputs within what its batch allows: unreadable ones come first."""
-    job, result, metrics = done.job, done.result, done.metrics
-    if done.error is not None or result is None:
-        tally.failed += 1
-        say(f"error: {done.error}")
-        if args.json:
-            print(json.dumps({"input": job.source, "error": str(done.error)}), flush=True)
-        return
-    tally.done += 1
-    if args.json:
-        record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(done.ms, 3)}
-        print(json.dumps(record | ({"notes": list(result.notes)} if result.notes else {})), flush=True)
-    if args.compare:
-        _add_row(job, result, metrics, tally)
-    if not args.quiet:
-        for note in result.notes:
-            say(f"note: {job.source_name}: {note}")
-        detail = f", l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})" if metrics else ""
-        count = f"[{tally.done + tally.failed}/{tally.total}] "
-        say(f"{count}{job.source_name} -> {job.target_name} ({done.ms:.0f} ms{detail})")
-
-
-def _measure(session: Session, result: Result) -> dict[str, dict[str, float | None]]:
+def _measure(result: Result, resolution: int) -> dict[str, dict[str, float | None]]:
     """Metrics of the written pixels at the residual's resolution, which is papers' 256 for large models."""
     import numpy as np
 
-    from wagi_rt import metrics, pictures
+    from wagi_rt import metrics
 
     def small(pixels: np.ndarray) -> np.ndarray:
-        return pictures.area_resize(pictures.to_float(pixels[None]), session.resolution)
+        return pictures.area_resize(pictures.to_float(pixels[None]), resolution)
 
     both = np.concatenate([small(result.naive_r), small(result.image)])
     naive, wagi = metrics.measure(both, np.broadcast_to(small(result.input), both.shape))
@@ -131,23 +187,3 @@ def _measure(session: Session, result: Result) -> dict[str, dict[str, float | No
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
     """JSON has no infinity: the PSNR of equal images is null."""
     return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
-
-
-def _add_row(job: Job, result: Result, metrics: dict, tally: Tally) -> None:
-    from wagi_rt.commands.compare import MAX_ROWS, make_row
-
-    if len(tally.rows) < MAX_ROWS and result.naive is not None:
-        naive, wagi = (f"L2 {metrics[k]['l2']:.4f}  SSIM {metrics[k]['ssim']:.3f}" for k in ("naive", "wagi"))
-        tally.rows.append(
-            make_row((result.input, result.naive, result.image), (Path(job.source_name).name, naive, wagi))
-        )
-
-
-def _write_sheet(path: Path, tally: Tally, quiet: bool) -> None:
-    from wagi_rt import pictures
-    from wagi_rt.commands.compare import draw_sheet
-
-    pictures.write_atomic(path, pictures.encode(draw_sheet(tally.rows), path.suffix.lower()))
-    if not quiet:
-        part = f" (the first {len(tally.rows)} of {tally.done})" if len(tally.rows) < tally.done else ""
-        say(f"comparison sheet: {path}{part}")

@@ -1,0 +1,85 @@
+"""`wagi-rt invert` as its user sees it: a line or a JSON object per image, the sheet, the status."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wagi_rt import pictures
+from wagi_rt.commands.jobs import Job, Plan
+from wagi_rt.commands.sources import STREAM
+from wagi_rt.console import put, say
+from wagi_rt.errors import UserError
+
+if TYPE_CHECKING:
+    from wagi_rt.commands.compare import Row
+    from wagi_rt.session import Result
+
+
+class Report:
+    """Images in the order of the inputs; those that the plan could not find come first."""
+
+    def __init__(self, args: Namespace, plan: Plan) -> None:
+        self.json, self.quiet, self.sheet = args.json, args.quiet, plan.sheet
+        self.total = len(plan.jobs) + len(plan.failures)
+        self.written = 0
+        self.status = 0
+        self.rows: list[Row] = []
+        for note in [] if self.quiet else plan.notes:
+            say(f"note: {note}")
+        self._missing = 0
+        for source, error in plan.failures:
+            self.failed(source, error)
+            self.status = max(error.status, self.status)
+        if plan.jobs and plan.failures:
+            self.status = 1
+
+    def failed(self, source: str, error: UserError | None) -> None:
+        """An image that ended with an error."""
+        self._missing += 1
+        self.status = max(1, self.status)
+        say(f"error: {error}")
+        if self.json:
+            put(json.dumps({"input": source, "error": str(error)}))
+
+    def done(self, job: Job, result: Result, metrics: dict[str, Any], ms: float) -> None:
+        """An image that was written."""
+        self.written += 1
+        if self.json:
+            record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(ms, 3)}
+            put(json.dumps(record | ({"notes": list(result.notes)} if result.notes else {})))
+        if self.sheet:
+            self._add_row(job, result, metrics)
+        if not self.quiet:
+            for note in result.notes:
+                say(f"note: {job.source_name}: {note}")
+            l2 = f", l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})" if metrics else ""
+            count = f"[{self.written + self._missing}/{self.total}] "
+            say(f"{count}{job.source_name} -> {job.target_name} ({ms:.0f} ms{l2})")
+
+    def end(self) -> int:
+        """The sheet and the sum; returns the exit status."""
+        if self.sheet and self.rows:
+            self._write_sheet(self.sheet)
+        if self._missing and self.total > 1:
+            say(f"{self._missing} of {self.total} images failed, {self.written} written")
+        return self.status
+
+    def _add_row(self, job: Job, result: Result, metrics: dict[str, Any]) -> None:
+        from wagi_rt.commands.compare import MAX_ROWS, make_row
+
+        if len(self.rows) < MAX_ROWS and result.naive is not None:
+            texts = (f"L2 {metrics[k]['l2']:.4f}  SSIM {metrics[k]['ssim']:.3f}" for k in ("naive", "wagi"))
+            naive, wagi = texts
+            name = "stdin" if job.source == STREAM else Path(job.source).name
+            self.rows.append(make_row((result.input, result.naive, result.image), (name, naive, wagi)))
+
+    def _write_sheet(self, path: Path) -> None:
+        from wagi_rt.commands.compare import draw_sheet
+
+        pictures.write_atomic(path, pictures.encode(draw_sheet(self.rows), path.suffix.lower()))
+        if not self.quiet:
+            part = f" (the first {len(self.rows)} of {self.written})" if len(self.rows) < self.written else ""
+            say(f"comparison sheet: {path}{part}")
