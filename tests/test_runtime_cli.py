@@ -3,10 +3,8 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -264,23 +262,6 @@ def test_a_failed_write_leaves_no_partial_file(
     assert names(tmp_path / "out") == (["a.png"] if status == 130 else ["a.png", "c.png"])
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_it_without_traceback_or_files(number, status, bundle, tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [*COMMAND, "invert", "-", "-o", out / "x.png", "-m", bundle],
-        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, text=True,
-        # A shell ignores Ctrl-C in what it starts in the background, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert "on cpu" in process.stderr.readline()  # the model is open, now it waits for stdin
-    time.sleep(0.3)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == status and "Traceback" not in errors
-    assert not out.exists() or names(out) == []
-
-
 def test_an_image_that_breaks_the_model_does_not_spoil_its_batch(
     bundle, photos, tmp_path, capsys, monkeypatch
 ):
@@ -300,23 +281,3 @@ def test_an_image_that_breaks_the_model_does_not_spoil_its_batch(
     assert run_cli("invert", photos, "-m", bundle, "-o", tmp_path / "out", "--batch", 4) == 1
     assert "black.png" in error_line(capsys.readouterr().err)
     assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
-
-
-def test_a_reader_that_goes_away_is_no_traceback(bundle, photos, tmp_path):
-    done = subprocess.run(
-        f"'{sys.executable}' -m wagi_rt invert '{photos}' -m '{bundle}' -o '{tmp_path}/out' --json | true",
-        shell=True, capture_output=True, text=True, env=ENV, timeout=60,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
-
-
-def test_names_that_are_not_unicode(bundle, tmp_path):
-    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    PHOTO.save(tmp_path / "x.png")
-    os.rename(tmp_path / "x.png", name)
-    done = subprocess.run(
-        [*map(os.fsencode, [*COMMAND, "invert", name, "-o", tmp_path / "out", "-m", bundle])],
-        capture_output=True, env={**ENV, "PYTHONIOENCODING": "ascii"}, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert os.listdir(os.fsencode(tmp_path / "out")) == [b"caf\xe9.png"]

@@ -120,16 +120,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command and option, without importing what they need."""
-    parser = _Parser(
-        prog="wagi-rt",
-        description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
-        epilog=_EXAMPLES,
-    )
-    parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
+def _add_invert(commands: Any) -> None:
     invert = commands.add_parser(
         "invert", help="invert images", description="Invert images.", epilog=_EXAMPLES
     )
@@ -165,12 +156,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("-q", "--quiet", action="store_true", help="errors only")
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
+
+def _add_info(commands: Any) -> None:
     info = commands.add_parser(
         "info", help="describe a bundle", description="Describe a bundle, check its hashes."
     )
     info.add_argument("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
     info.add_argument("--json", action="store_true", help="as one JSON object")
 
+
+def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure latency",
@@ -184,6 +179,21 @@ def build_parser() -> argparse.ArgumentParser:
     add("--iterations", type=_positive, default=100, metavar="N", help="measured runs (default 100)")
     add("--duration", type=_seconds, metavar="S", help="measure for so many seconds instead")
     add("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option, without importing what they need."""
+    parser = _Parser(
+        prog="wagi-rt",
+        description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    _add_invert(commands)
+    _add_info(commands)
+    _add_bench(commands)
     _add_faces(commands)
     return parser
 
@@ -220,8 +230,7 @@ def command() -> NoReturn:
         status = main()
     except SystemExit as end:  # --help, wrong usage, SIGTERM
         status = end.code if isinstance(end.code, int) else 0
-    flushed = _status(_flush)
-    os._exit(status or flushed)
+    os._exit(status or _status(_flush))  # after a failure all lines are out: `put` keeps none
 
 
 def _flush() -> int:
