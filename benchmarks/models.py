@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wagi.config import PRESETS, ModelConfig
+from wagi.config import ModelConfig
+from wagi.presets import PRESETS
 
 if TYPE_CHECKING:
     from wagi.model import WaGI

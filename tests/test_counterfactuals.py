@@ -12,6 +12,7 @@ from wagi import checkpoint
 from wagi.config import ModelConfig, settings
 from wagi.data import Counterfactuals, PortraitMemmap
 from wagi.errors import UserError
+from wagi.features import FeatureFiles
 from wagi.loader import collate
 from wagi.networks.build import build_part
 from wagi.portraits.dataset import Settings, generate, portrait
@@ -76,7 +77,7 @@ def stage():
     torch.manual_seed(0)
     parts = {part: build_part(model, part) for part in ("generator", "encoder")}
     assert isinstance(model, ModelConfig)
-    return InversionStage(model, config, parts, None)  # type: ignore[arg-type]
+    return InversionStage(model, config, parts, FeatureFiles())
 
 
 def test_the_given_residual_is_what_an_edit_carries_over(stage, folders):

@@ -10,8 +10,9 @@ from tolerances import TOL
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
+from wagi.editing import counterfactuals
 from wagi.errors import UserError
-from wagi.experiments import counterfactuals, edit
+from wagi.experiments import edit
 from wagi.experiments.regions import RegionMeans, l1_sum, l2_sum, masks, wave_sum
 from wagi.losses import wavelet_loss
 from wagi.portraits import dataset, render_regions

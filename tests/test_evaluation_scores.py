@@ -9,11 +9,12 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from wagi.evaluation.extractors import Extractors, Files
+from wagi.evaluation.extractors import Extractors
 from wagi.evaluation.inverters import Inverted
 from wagi.evaluation.measure import evaluate
 from wagi.evaluation.protocols import Protocol, find
 from wagi.evaluation.scores import FrechetDistance, Scores, resized, statistics
+from wagi.features import FeatureFiles
 
 PHOTO = skimage.data.astronaut()
 PIXELS = Protocol("pixels", "for this test", 0, "area", ("l2", "l_wave", "psnr", "ssim", "ms_ssim"))
@@ -32,7 +33,7 @@ def noisy(picture, strength, seed=0):
 
 def scored(inputs, results, protocol=PIXELS):
     size = len(inputs[0])
-    scores = Scores(protocol, size, Extractors(protocol, size, Files(), "cpu"), "cpu")
+    scores = Scores(protocol, size, Extractors(protocol, size, FeatureFiles(), "cpu"), "cpu")
     scores.add([str(k) for k in range(len(inputs))], inputs, results)
     return scores
 
@@ -186,7 +187,7 @@ def test_sizes_of_protocols():
     assert wagi.size_of("l2", 1024) == 256
     assert [editor.size_of(name, 512) for name in ("lpips", "ms_ssim", "fid")] == [256, 1024, 512]
     assert find("portraits").size_of("ssim", 64) == 64
-    missing = Extractors(editor, 512, Files(), "cpu").missing
+    missing = Extractors(editor, 512, FeatureFiles(), "cpu").missing
     assert missing["ms_ssim"] == "needs a model of 1024 px or more, this one has 512"
     assert "--lpips-trunk FILE" in missing["lpips"] and "--fid-network FILE" in missing["fid"]
     assert set(missing) == {"lpips", "ms_ssim", "curricularface", "fid"}

@@ -9,8 +9,9 @@ from tolerances import TOL
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
+from wagi.editing import counterfactuals, directions, search
 from wagi.errors import UserError
-from wagi.experiments import counterfactuals, directions, edit
+from wagi.experiments import edit
 
 SIZE, SEED = 32, 5
 
@@ -32,7 +33,7 @@ def test_strength_is_least_squares():
     shifts, vector = rng.standard_normal((6, 4, 8)), rng.standard_normal((1, 8))
     design = np.tile(np.broadcast_to(vector, (4, 8)).reshape(-1), 6)[:, None]
     (expected,), residual, *_ = np.linalg.lstsq(design, shifts.reshape(-1), rcond=None)
-    strength, explained = directions.calibrate(shifts, vector)
+    strength, explained = search.calibrate(shifts, vector)
     assert strength == pytest.approx(expected) and explained == pytest.approx(
         1 - residual[0] / np.square(shifts).sum()
     )
@@ -52,14 +53,14 @@ def test_a_known_direction_is_found_and_a_random_one_refused():
     change = counterfactuals.parse_edit("yaw+0.3")
     codes, params, truth = codes_with_yaw(rng)
     shifts = 2 * truth + 0.1 * rng.standard_normal((40, 4, 8))
-    found = {row["way"]: (row, made) for row, made in directions.measure(change, shifts, codes, params, 0.75)}
+    found = {row["way"]: (row, made) for row, made in search.measure(change, shifts, codes, params, 0.75)}
     row, made = found["pairs"]
     assert row["offered"] == "yes" and row["auc"] > 0.95
     assert (made.vector * truth).sum() > 0.99 and made.strength * 0.3 == pytest.approx(2, rel=0.05)
     assert found["classifier"][0]["offered"] == "yes" and found["classifier"][1].vector.shape == (1, 8)
     noise = rng.standard_normal((40, 4, 8))
     noise -= (noise * truth).sum((1, 2), keepdims=True) * truth
-    unrelated = directions.measure(change, noise, codes, params, 0.75)[0][0]
+    unrelated = search.measure(change, noise, codes, params, 0.75)[0][0]
     assert unrelated["way"] == "pairs" and unrelated["offered"] == "no"
 
 
@@ -68,7 +69,7 @@ def test_an_edit_downwards_gives_the_same_direction():
     codes, params, truth = codes_with_yaw(rng)
     shifts = 2 * truth + 0.1 * rng.standard_normal((40, 4, 8))
     up, down = (
-        directions.measure(counterfactuals.parse_edit(f"yaw{sign}0.3"), value, codes, params, 0.75)[0][1]
+        search.measure(counterfactuals.parse_edit(f"yaw{sign}0.3"), value, codes, params, 0.75)[0][1]
         for sign, value in (("+", shifts), ("-", -shifts))
     )
     np.testing.assert_allclose(up.vector, down.vector, **TOL[np.float64])

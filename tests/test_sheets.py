@@ -11,7 +11,7 @@ from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.data import open_dataset, to_uint8
 from wagi.experiments import ood, samples
-from wagi.experiments.pictures import TITLE, comparison
+from wagi.experiments.comparison import TITLE, comparison
 from wagi.loader import batch_of
 
 SIZE = 32

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.training_helpers import run, write_portraits
 from wagi import checkpoint
-from wagi.config import CONFIGURATIONS, PRESETS, STAGES, settings
+from wagi.config import STAGES, settings
 from wagi.errors import UserError
+from wagi.presets import CONFIGURATIONS, PRESETS
 from wagi.training.generator import make_stage
 
 

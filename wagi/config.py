@@ -1,13 +1,15 @@
-"""Settings: one dataclass for the model, one per training stage, and the presets as one table."""
+"""Settings: one dataclass for the model and one per training stage, made from a preset and `--set` texts."""
 
 import dataclasses
 import math
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from wagi.errors import UserError
+from wagi.presets import CONFIGURATIONS, PRESETS
 
 STAGES = ("generator", "encoder", "inversion")
 # Settings that do not change what the next step computes: a run may be resumed with other values.
@@ -65,6 +67,11 @@ class TrainConfig:
     save_every: int = 1000
     grid_every: int = 1000
     snapshot_every: int = 0  # > 0: also keep RUN/step-*.pt
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return max(1, round(self.kimg * 1000 / self.batch))
 
 
 @dataclass(frozen=True)
@@ -141,62 +148,6 @@ STAGE_CONFIGS: dict[str, type[TrainConfig]] = {
     "inversion": InversionConfig,
 }
 
-_REGIONS = (0.5, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0)
-_PORTRAITS_MODEL = dict(
-    size=64, style_dim=160, n_mlp=4, channel_multiplier=0.125, max_channels=128, encoder="small",
-    encoder_input=64, encoder_width=48, aligner_channels=(12, 24, 32, 48), feature_levels=(16, 32),
-    wavelet_levels=(32,), fusion_widths=(24, 32, 48), fusion_hidden=48,
-)  # fmt: skip
-_PORTRAITS_RUN = dict(flip=False, holdout=512, optimizer="adam", batch=16)
-_PORTRAITS_GENERATOR = dict(
-    **_PORTRAITS_RUN, mode="distill", lr=2e-3, encoder_lr=1e-3, kimg=1000.0, ema_kimg=5.0, lr_rampdown=0.3,
-    latent_avg_beta=0.998, region_weights=_REGIONS, save_every=500, grid_every=1000, r1_gamma=1.0,
-)  # fmt: skip
-_PORTRAITS_ENCODER = dict(
-    **_PORTRAITS_RUN, lr=5e-4, kimg=200.0, ema_kimg=5.0, lr_rampdown=0.3, lambda_l2=1.0, lambda_wave=0.1,
-    lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-    save_every=500,
-)  # fmt: skip
-_PORTRAITS_INVERSION = dict(
-    **_PORTRAITS_RUN, lr=1e-3, kimg=200.0, ema_kimg=5.0, lr_rampdown=0.3, lambda_lpips=0.0, lambda_id=0.0,
-    ada_steps=2000, save_every=500,
-)  # fmt: skip
-_FFHQ = dict(generator=dict(), encoder=dict(), inversion=dict())
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "portraits-64": dict(
-        model=_PORTRAITS_MODEL, generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER,
-        inversion=_PORTRAITS_INVERSION,
-    ),
-    "portraits-128": dict(
-        model={
-            **_PORTRAITS_MODEL, "size": 128, "aligner_channels": (8, 16, 24, 32), "feature_levels": (16, 32),
-            "wavelet_levels": (64,), "fusion_widths": (16, 24, 32, 48), "fusion_hidden": 32,
-        },
-        generator=_PORTRAITS_GENERATOR, encoder=_PORTRAITS_ENCODER, inversion=_PORTRAITS_INVERSION,
-    ),
-    "ffhq1024": dict(model=dict(size=1024), **_FFHQ),
-    "ffhq256": dict(model=dict(size=256), **_FFHQ),
-    "smoke": dict(
-        model={
-            **_PORTRAITS_MODEL, "size": 32, "n_mlp": 2, "max_channels": 16, "encoder_input": 32,
-            "encoder_width": 8, "aligner_channels": (4, 6, 8, 10), "feature_levels": (8, 16),
-            "wavelet_levels": (16,), "fusion_widths": (6, 8, 10), "fusion_hidden": 8,
-        },
-        generator={**_PORTRAITS_GENERATOR, "batch": 4, "kimg": 0.04, "holdout": 4},
-        encoder={**_PORTRAITS_ENCODER, "batch": 4, "kimg": 0.04, "holdout": 4},
-        inversion={**_PORTRAITS_INVERSION, "batch": 4, "kimg": 0.04, "holdout": 4, "ada_steps": 3},
-    ),
-}  # fmt: skip
-
-# The paper's ablation (table 2, decision 37): each letter adds one thing to the one before.
-CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "A": dict(generator="stylegan2", wavelets=False, wave_loss=False),
-    "B": dict(generator="swagan", wavelets=False, wave_loss=False),
-    "C": dict(generator="swagan", wavelets=False, wave_loss=True),
-    "D": dict(generator="swagan", wavelets=True, wave_loss=True),
-}
-
 
 def settings(
     preset: str, stage: str, overrides: dict[str, str] | None = None, configuration: str = ""
@@ -222,6 +173,17 @@ def _configure(model: ModelConfig, train: TrainConfig, letter: str) -> tuple[Mod
     if not chosen["wave_loss"] and isinstance(train, InversionConfig):
         train = dataclasses.replace(train, lambda_wave=0.0, lambda_wave_ada=0.0)
     return model, train
+
+
+def named(texts: Iterable[str]) -> dict[str, str]:
+    """NAME=VALUE texts of `--set` by name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: write NAME=VALUE", 2)
+        found[name.replace("-", "_")] = value
+    return found
 
 
 def apply_overrides(

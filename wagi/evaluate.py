@@ -62,13 +62,13 @@ def run(args: argparse.Namespace, command: str = "") -> None:
     import torch
 
     from wagi.evaluation import inverters, measure, report
-    from wagi.evaluation.extractors import Files
+    from wagi.features import FeatureFiles
 
     if args.threads:
         torch.set_num_threads(args.threads)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     inverter = inverters.open_inverter(args.model, args.batch, device, args.runtime)
-    files = Files(args.lpips_trunk, args.lpips_linear, args.arcface, args.fid_network)
+    files = FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface, args.fid_network)
     found, rows = measure.evaluate(
         inverter, args.data, protocol, files, args.batch, args.limit, device, command, not args.quiet
     )

@@ -6,6 +6,7 @@ weights get no gradients.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,16 @@ from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, interpol
 from wagi.checkpoint import load_state, some
 from wagi.errors import UserError
 from wagi.networks.irse import Backbone
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Public weight files, as the user gave them."""
+
+    lpips_trunk: Path | None = None
+    lpips_linear: Path | None = None
+    arcface: Path | None = None
+    fid_network: Path | None = None
 
 
 def load_weights(path: str | Path | None, option: str, name: str) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from wagi.errors import UserError, run_command
 
 
 def parser() -> argparse.ArgumentParser:
-    from wagi.config import CONFIGURATIONS, PRESETS, STAGES
+    from wagi.config import STAGES
+    from wagi.presets import CONFIGURATIONS, PRESETS
 
     p = argparse.ArgumentParser(
         prog="python -m wagi.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,12 +73,9 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides(args: argparse.Namespace) -> dict[str, str]:
     """`--set` texts, and the short options on top of them."""
-    texts: dict[str, str] = {}
-    for item in args.set:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item}: write NAME=VALUE", 2)
-        texts[name.replace("-", "_")] = value
+    from wagi import config
+
+    texts = config.named(args.set)
     for name in (
         "batch",
         "lr",
@@ -96,6 +94,7 @@ def overrides(args: argparse.Namespace) -> dict[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     from wagi import config
+    from wagi.features import FeatureFiles
     from wagi.training import setup
 
     model, train = config.settings(args.preset, args.stage, overrides(args), args.configuration)
@@ -105,13 +104,18 @@ def run(args: argparse.Namespace) -> int:
         except ValueError:
             raise UserError(f"--steps {args.steps}: not a whole number", 2) from None
         model, train = config.apply_overrides(model, train, {"kimg": repr(kimg)})
+    options = setup.RunOptions(
+        args.stage, args.preset, args.data, args.out, args.edited, args.init, args.init_parts, args.generator,
+        args.encoder, args.device, args.threads, args.workers,
+        FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface),
+    )  # fmt: skip
     if args.dry_run:
-        setup.print_settings(args, model, train)
+        setup.print_settings(options, model, train)
         return 0
     for option in ("data", "out"):
         if not getattr(args, option):
             raise UserError(f"--{option}: is needed", 2)
-    return setup.train(args, model, train)
+    return setup.train(options, model, train)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,9 +33,10 @@ def random_model(preset: str) -> Any:
     """A WaGI model of a preset with random weights, gates and noise that are not neutral."""
     import torch
 
-    from wagi.config import PRESETS, ModelConfig
+    from wagi.config import ModelConfig
     from wagi.model import WaGI
     from wagi.networks.build import build_part
+    from wagi.presets import PRESETS
 
     torch.manual_seed(0)
     config = ModelConfig(**PRESETS[preset]["model"])

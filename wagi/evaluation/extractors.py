@@ -1,7 +1,6 @@
 """The feature networks of a protocol: the user's public files, or the portraits' stand-ins."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,20 +8,10 @@ from torch import Tensor, nn
 
 from wagi.errors import UserError
 from wagi.evaluation.protocols import MEASURES, Protocol
-from wagi.features import LPIPS, ArcFace
+from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.files import file_sha256
 from wagi.metrics import METRICS, Metric, applicable
 from wagi.standins import model
-
-
-@dataclass(frozen=True)
-class Files:
-    """Public weight files, as the user gave them."""
-
-    lpips_trunk: Path | None = None
-    lpips_linear: Path | None = None
-    arcface: Path | None = None
-    fid_network: Path | None = None
 
 
 class Extractors:
@@ -32,7 +21,9 @@ class Extractors:
     missing: metric -> why it is not measured. weights: metric -> {file: sha256}.
     """
 
-    def __init__(self, protocol: Protocol, size: int, files: Files, device: str | torch.device) -> None:
+    def __init__(
+        self, protocol: Protocol, size: int, files: FeatureFiles, device: str | torch.device
+    ) -> None:
         self.pairwise: dict[str, Metric] = {}
         self.features: dict[str, Callable[[Tensor], Tensor]] = {}
         self.missing: dict[str, str] = {}

@@ -9,8 +9,8 @@ from wagi.data import ImageFolder, open_dataset, to_uint8
 from wagi.errors import UserError
 
 
-class Samples:
-    """`for name, pixels in Samples(data, size, limit)`: pixels [S, S, 3] uint8; `skipped` grows meanwhile.
+class Inputs:
+    """`for name, pixels in Inputs(data, size, limit)`: pixels [S, S, 3] uint8; `skipped` grows meanwhile.
 
     data: what wagi.data.open_dataset takes. limit: the first so many images only (0: all).
     """

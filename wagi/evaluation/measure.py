@@ -10,12 +10,13 @@ import numpy as np
 
 from wagi import __version__
 from wagi.errors import UserError
-from wagi.evaluation.extractors import Extractors, Files
-from wagi.evaluation.inputs import Samples
+from wagi.evaluation.extractors import Extractors
+from wagi.evaluation.inputs import Inputs
 from wagi.evaluation.inverters import Inverted, Inverter
 from wagi.evaluation.protocols import Protocol
 from wagi.evaluation.report import SCHEMA, describe
 from wagi.evaluation.scores import Scores
+from wagi.features import FeatureFiles
 
 LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
 
@@ -24,7 +25,7 @@ def evaluate(
     inverter: Inverter,
     data: str,
     protocol: Protocol,
-    files: Files | None = None,
+    files: FeatureFiles | None = None,
     batch: int = 8,
     limit: int = 0,
     device: str = "cpu",
@@ -42,11 +43,11 @@ def evaluate(
             "use --protocol portraits, which measures at the model's own size",
             2,
         )
-    extractors = Extractors(protocol, inverter.size, files or Files(), device)
+    extractors = Extractors(protocol, inverter.size, files or FeatureFiles(), device)
     scores = Scores(protocol, inverter.size, extractors, device)
-    samples = Samples(data, inverter.size, limit)
+    inputs = Inputs(data, inverter.size, limit)
     failed: dict[str, str] = {}
-    for part in _batches(inverter, samples, batch, failed, progress):
+    for part in _batches(inverter, inputs, batch, failed, progress):
         scores.add(*zip(*part, strict=True))
     report = {
         "schema": SCHEMA,
@@ -56,7 +57,7 @@ def evaluate(
             "source": data,
             "limit": limit,
             "count": len(scores.names),
-            "skipped": samples.skipped | failed,
+            "skipped": inputs.skipped | failed,
         },
         **scores.results(),
         "notes": _notes(scores),
@@ -69,14 +70,14 @@ def evaluate(
 
 
 def _batches(
-    inverter: Inverter, samples: Samples, batch: int, failed: dict[str, str], progress: bool
+    inverter: Inverter, inputs: Inputs, batch: int, failed: dict[str, str], progress: bool
 ) -> Iterator[list[tuple[str, np.ndarray, Inverted]]]:
     """Inverted pictures with their names, in lists of at most `batch`; failures go to `failed`."""
     from tqdm import tqdm
 
     ready: list[tuple[str, np.ndarray, Inverted]] = []
-    with tqdm(total=len(samples), unit="image", disable=not progress, file=sys.stderr) as bar:
-        for chunk in samples.chunks(inverter.chunk):
+    with tqdm(total=len(inputs), unit="image", disable=not progress, file=sys.stderr) as bar:
+        for chunk in inputs.chunks(inverter.chunk):
             results = inverter.invert([pixels for _, pixels in chunk])
             for (name, pixels), result in zip(chunk, results, strict=True):
                 bar.update()

@@ -1,12 +1,13 @@
 """Figures 2b and 7: in which sub-bands the naive inversion, HFGI and WaGI err."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wagi.experiments import ablation
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from wagi.experiments import ablation, rows, tables
+from wagi.experiments.heldout import BANDS
+from wagi.experiments.tables import new_figure, spread
 
 NORMS = {"L2": "bands_l2", "L1": "bands_l1"}
 RATIO = "LL / mean of the others"
@@ -24,26 +25,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import rows, tables
-
-    hfgi, wagi = (rows.configuration(letter, args.preset) for letter in (args.hfgi, "D"))
-    found = ablation.measured(args, [hfgi, wagi])
+    study = ablation.Study.of(args)
+    hfgi, wagi = (rows.configuration(letter, study.preset) for letter in (args.hfgi, "D"))
+    found = study.measured([hfgi, wagi])
     methods = {"naive (swagan)": (found[wagi][:1], "naive")}
     if hfgi.generator != wagi.generator:
         methods = {f"naive ({hfgi.generator})": (found[hfgi][:1], "naive"), **methods}
     methods |= {f"HFGI-style ({args.hfgi})": (found[hfgi], "final"), "WaGI (D)": (found[wagi], "final")}
     lines = band_lines(methods)
-    meta = {**ablation.facts(args, "Figures 2b and 7: errors by sub-band"), "notes": notes(lines)}
+    meta = {**ablation.facts(study, "Figures 2b and 7: errors by sub-band"), "notes": notes(lines)}
     columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
-    print(tables.write_report(args.out, "bands", lines, columns, meta))
-    tables.write_figure(args.out, "bands", figure(lines, list(methods)))
+    print(tables.write_report(study.out, "bands", lines, columns, meta))
+    tables.write_figure(study.out, "bands", figure(lines, list(methods)))
 
 
 def band_lines(methods: dict[str, tuple[list[dict], str]]) -> list[dict[str, Any]]:
     """A line per method, norm and level; every number over the seeds. Level 0 is the finest."""
-    from wagi.experiments.heldout import BANDS
-    from wagi.experiments.tables import spread
-
     lines = []
     for norm, key in NORMS.items():
         for level in range(3):
@@ -64,11 +61,8 @@ def notes(lines: list[dict]) -> list[str]:
     ]
 
 
-def figure(lines: list[dict], methods: list[str]) -> "Figure":
+def figure(lines: list[dict], methods: list[str]) -> Figure:
     """Grouped bars, one panel per norm and level, logarithmic."""
-    from wagi.experiments.heldout import BANDS
-    from wagi.experiments.tables import new_figure
-
     result = new_figure(12, 6)
     panels = result.subplots(2, 3)
     for row, norm in zip(panels, NORMS, strict=True):

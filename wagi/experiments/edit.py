@@ -10,17 +10,20 @@ fusion apart from the direction. Errors are pixel-weighted means over all pairs:
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from wagi.checkpoint import load_model
+from wagi.editing import directions
+from wagi.editing.counterfactuals import Edit, Pairs, batches, parse_edit
+from wagi.editing.search import WAYS
 from wagi.errors import UserError
-from wagi.experiments.directions import WAYS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from wagi.experiments.counterfactuals import Edit, Pairs
-    from wagi.experiments.directions import Direction
-    from wagi.model import WaGI
+from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.regions import RegionMeans, masks
+from wagi.experiments.tables import write_report
+from wagi.model import WaGI, area_resize
 
 ORACLE = "oracle"
 SHOWN = 6  # pairs in a figure
@@ -63,14 +66,12 @@ def parser() -> argparse.ArgumentParser:
 # ------------------------------------------------------------------------------------------- one batch
 
 
-def edited_images(model: "WaGI", source: "Tensor", edited: "Tensor", ws_edit: "Tensor"):
+def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
     """All ways to show the edit, and all candidates for its residual.
 
     source, edited: [N, 3, S, S]; ws_edit: [N, n_latent, style_dim] => ({row: image [N, 3, S, S], clamped},
     {row: residual [N, 3, R, R]}, the true residual edited - naive edit [N, 3, R, R]).
     """
-    import torch
-
     inversion = model.invert(source)
     residual = inversion.residual
     shipped, whole = (model.edit(inversion, ws_edit, faded) for faded in (True, False))
@@ -102,11 +103,9 @@ def edited_images(model: "WaGI", source: "Tensor", edited: "Tensor", ws_edit: "T
 
 
 def edited_latents(
-    model: "WaGI", source: "Tensor", edited: "Tensor", change: "Edit", direction: "Direction | None"
-) -> "Tensor":  # => N,n_latent,style_dim
+    model: WaGI, source: Tensor, edited: Tensor, change: Edit, direction: directions.Direction | None
+) -> Tensor:  # => N,n_latent,style_dim
     """w + change * strength * direction, or E0 of the true edit when there is no direction."""
-    import torch
-
     if direction is None:
         return model.encode(edited)
     return model.encode(source) + change.change * direction.strength * torch.from_numpy(direction.vector)
@@ -116,15 +115,9 @@ def edited_latents(
 
 
 def measure(
-    model: "WaGI", pairs: "Pairs", change: "Edit", direction: "Direction | None"
-) -> "tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Tensor]]":
+    model: WaGI, pairs: Pairs, change: Edit, direction: directions.Direction | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Tensor]]:
     """Rows of the images' errors, of the residuals' errors, and columns of pictures of the first pairs."""
-    import torch
-
-    from wagi.experiments.counterfactuals import batches
-    from wagi.experiments.regions import RegionMeans, masks
-    from wagi.model import area_resize
-
     errors, alignment = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave")
     nearer, pictures = dict.fromkeys(ALIGNED, 0), {}
     for source, edited, regions in batches(pairs(change), 16):
@@ -152,48 +145,44 @@ def measure(
     return rows, residual_rows, pictures
 
 
-def _rows(means: Any, change: "Edit") -> "list[dict[str, Any]]":
+def _rows(means: Any, change: Edit) -> list[dict[str, Any]]:
     return [{"edit": change.text, "row": name, **values} for name, values in means.rows().items()]
 
 
 # ------------------------------------------------------------------------------------------- the command
 
 
-def directions_for(args: argparse.Namespace, edits: "list[Edit]", space: str) -> "dict[tuple[str, str], Any]":
+def directions_for(
+    folder: Path | None, ways: list[str], edits: list[Edit], space: str
+) -> dict[tuple[str, str], Any]:
     """(latents, edit) -> its direction, None for the oracle; what was refused is left out and said."""
-    from wagi.experiments import directions
-
-    if args.directions is None and set(args.latents) != {ORACLE}:
+    if folder is None and set(ways) != {ORACLE}:
         raise UserError(
             "--directions: is needed for these --latents; make it: `python -m wagi.evaluate directions`", 2
         )
     found: dict[tuple[str, str], Any] = {}
-    for way in args.latents:
+    for way in ways:
         for change in edits:
-            if way == ORACLE:
+            if way == ORACLE or folder is None:
                 found[way, change.text] = None
-            elif (path := directions.path_of(args.directions, change, way)).is_file():
+            elif (path := directions.path_of(folder, change, way)).is_file():
                 found[way, change.text] = directions.read(path, space)
             else:
                 print(f"{path}: no such direction (refused, or not made); left out", file=sys.stderr)
     if not found:
-        raise UserError(f"--directions {args.directions}: has a direction for none of the edits", 2)
+        raise UserError(f"--directions {folder}: has a direction for none of the edits", 2)
     return found
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.checkpoint import load_model
-    from wagi.experiments.counterfactuals import Pairs, parse_edit
-    from wagi.experiments.directions import latent_space
-    from wagi.experiments.pictures import comparison, write_picture
-
     edits = [parse_edit(text) for text in args.edits]
     model = load_model(args.model)
     pairs = Pairs(args.pairs, args.seed, model.generator.size, args.count)
-    jobs = directions_for(args, edits, latent_space(model.encoder, model.generator))
+    space = directions.latent_space(model.encoder, model.generator)
+    chosen = directions_for(args.directions, args.latents, edits, space)
     rows: list[dict[str, Any]] = []
     residual_rows: list[dict[str, Any]] = []
-    for (latents, text), direction in jobs.items():
+    for (latents, text), direction in chosen.items():
         print(f"{text}, {latents} latents", file=sys.stderr)
         change = next(change for change in edits if change.text == text)
         found, aligned, pictures = measure(model, pairs, change, direction)
@@ -206,8 +195,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> None:
     """edit.md and alignment.md with their JSON; printed."""
-    from wagi.experiments.tables import write_report
-
     regions = ("letters", "mouth")
     columns = ["latents", "edit", "row"]
     errors = ["l2", "l_wave", *(f"{name} {region}" for region in regions for name in ("l2", "l_wave"))]

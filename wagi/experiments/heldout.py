@@ -11,6 +11,7 @@ from wagi.data import open_dataset
 from wagi.losses import wavelet_band_losses
 from wagi.metrics import METRICS, Metric
 from wagi.model import WaGI, area_resize
+from wagi.standins import model
 from wagi.training.warp import random_perspective
 
 VERSION = 1  # of the numbers: raised when their definition changes, so that kept ones are not mixed with new
@@ -33,8 +34,6 @@ def load_images(spec: str, size: int) -> Tensor:
 
 def standin_metrics() -> dict[str, Metric]:
     """The stand-in networks for portraits, by the names that reports use."""
-    from wagi.standins import model
-
     return {
         "portraits-features": model.load(model.PortraitsFeatures),
         "portraits-ID": model.load(model.PortraitsID),

@@ -5,11 +5,20 @@ python -m wagi.evaluate ood --model CHECKPOINT --out OUT
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from wagi.checkpoint import load_model
+from wagi.data import to_float
+from wagi.errors import UserError
+from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.tables import write_report
+from wagi.metrics import METRICS
 
 # Name -> (left, top, side) of the square, in pixels: the face where there is one, at about the height and
 # size that portraits have; None is the centred square.
@@ -32,10 +41,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def photo(name: str, size: int) -> "np.ndarray":  # => size,size,3 uint8
+def photo(name: str, size: int) -> np.ndarray:  # => size,size,3 uint8
     """One of CROPS, from the files that come with scikit-image."""
-    import numpy as np
-    from PIL import Image
     from skimage import data
 
     pixels = getattr(data, name)()
@@ -46,17 +53,13 @@ def photo(name: str, size: int) -> "np.ndarray":  # => size,size,3 uint8
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def block_errors(image: "Tensor", target: "Tensor", block: int = BLOCK) -> "Tensor":
+def block_errors(image: Tensor, target: Tensor, block: int = BLOCK) -> Tensor:
     """|difference of the blocks' mean colours| [N, 3, S/block, S/block]: colour blocks, not lost detail."""
-    from torch.nn.functional import avg_pool2d
-
     return avg_pool2d(image - target, block).abs()
 
 
-def rows_of(images: "dict[str, Tensor]", target: "Tensor") -> list[dict[str, Any]]:
+def rows_of(images: dict[str, Tensor], target: Tensor) -> list[dict[str, Any]]:
     """One row per picture and method."""
-    from wagi.metrics import METRICS
-
     rows = []
     for k, name in enumerate(CROPS):
         for method, found in images.items():
@@ -69,14 +72,6 @@ def rows_of(images: "dict[str, Tensor]", target: "Tensor") -> list[dict[str, Any
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
-    from wagi.checkpoint import load_model
-    from wagi.data import to_float
-    from wagi.errors import UserError
-    from wagi.experiments.pictures import comparison, write_picture
-    from wagi.experiments.tables import write_report
-
     model = load_model(args.model)
     try:
         target = torch.stack([to_float(photo(name, model.generator.size)) for name in CROPS])

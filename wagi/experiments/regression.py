@@ -7,14 +7,28 @@ that only the architecture and the loss differ. The loss is the mean squared err
 """
 
 import argparse
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+from wagi import config
 from wagi.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from torch import Tensor
+from wagi.experiments import tables
+from wagi.experiments.heldout import load_images
+from wagi.experiments.runs import data_identity, digest
+from wagi.experiments.spectra import radial_spectrum, top_octave_error
+from wagi.experiments.tables import new_figure, spread
+from wagi.files import beside
+from wagi.losses import l2_loss, spectral_loss
+from wagi.metrics import METRICS
+from wagi.networks.build import build_part
 
 GENERATORS = ("stylegan2", "swagan")
 VERSION = 1  # of the fit: raised when it changes, so that kept fits are not mixed with new ones
@@ -42,18 +56,14 @@ def run(args: argparse.Namespace) -> None:
     for option in ("steps", "lr", "spectral", "threads"):
         if getattr(args, option) <= 0:
             raise UserError(f"--{option} {getattr(args, option)}: must be greater than 0", 2)
-    import torch
-
-    from wagi import config
-    from wagi.experiments import tables
-    from wagi.experiments.heldout import load_images
 
     torch.set_num_threads(args.threads)
     size = config.settings(args.preset, "inversion")[0].size
     targets = load_images(args.data, size)
-    plan = [(kind, weight) for weight in (0.0, args.spectral) for kind in GENERATORS]
-    fits = {name(*key): kept_fits(args, *key, targets) for key in plan}
-    lines = [line(kind, weight, fits[name(kind, weight)], targets) for kind, weight in plan]
+    kept = Fits(args.out / "fits", args.preset, args.data, args.steps, args.lr, args.seed)
+    every = [(kind, weight) for weight in (0.0, args.spectral) for kind in GENERATORS]
+    fits = {name(*key): kept(*key, targets) for key in every}
+    lines = [line(kind, weight, fits[name(kind, weight)], targets) for kind, weight in every]
     meta = {
         "title": "Figure 8: single-image regression",
         "images": f"{args.data} at {size} px, one fit each",
@@ -73,47 +83,38 @@ def name(kind: str, weight: float) -> str:
     return f"{kind} + spectral loss" if weight else kind
 
 
-def kept_fits(args: argparse.Namespace, kind: str, weight: float, targets: "Tensor") -> "Tensor":
-    """One fit per image [N, 3, S, S], from OUT/fits where it is there."""
-    import torch
-    from tqdm import tqdm
+@dataclass(frozen=True)
+class Fits:
+    """The fits of one recipe, each made once and kept in `folder`."""
 
-    from wagi.experiments.runs import data_identity, digest
+    folder: Path
+    preset: str
+    data: str
+    steps: int
+    lr: float
+    seed: int
 
-    found = []
-    for index in tqdm(range(len(targets)), name(kind, weight), disable=None):
-        identity = [VERSION, args.preset, data_identity(args.data), index, args.steps, args.lr, args.seed]
-        path = args.out / "fits" / f"{kind}-{digest([*identity, weight])}.npz"
-        found.append(torch.from_numpy(_kept(path, args, kind, weight, targets[index : index + 1])))
-    return torch.cat(found)
-
-
-def _kept(path: Path, args: argparse.Namespace, kind: str, weight: float, target: "Tensor") -> Any:
-    import numpy as np
-
-    from wagi.files import beside
-
-    if not path.is_file():
-        image = fit(args.preset, kind, target, args.steps, args.lr, weight, args.seed).numpy()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside(path) as part, open(part, "wb") as file:
-            np.savez_compressed(file, image=image)
-    with np.load(path) as stored:
-        return stored["image"]
+    def __call__(self, kind: str, weight: float, targets: Tensor) -> Tensor:
+        """One fit per image [N, 3, S, S]."""
+        found = []
+        for index in tqdm(range(len(targets)), name(kind, weight), disable=None):
+            identity = [VERSION, self.preset, data_identity(self.data), index, self.steps, self.lr, self.seed]
+            path = self.folder / f"{kind}-{digest([*identity, weight])}.npz"
+            if not path.is_file():
+                target = targets[index : index + 1]
+                image = fit(self.preset, kind, target, self.steps, self.lr, weight, self.seed).numpy()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with beside(path) as part, open(part, "wb") as file:
+                    np.savez_compressed(file, image=image)
+            with np.load(path) as stored:
+                found.append(torch.from_numpy(stored["image"]))
+        return torch.cat(found)
 
 
 def fit(
-    preset: str, kind: str, target: "Tensor", steps: int, lr: float, weight: float, seed: int
-) -> "Tensor":  # 1,3,S,S in [-1, 1] => the same, not clamped
+    preset: str, kind: str, target: Tensor, steps: int, lr: float, weight: float, seed: int
+) -> Tensor:  # 1,3,S,S in [-1, 1] => the same, not clamped
     """A fresh generator's best effort at one image after `steps` steps of L2 + weight * spectral loss."""
-    import dataclasses
-
-    import torch
-
-    from wagi import config
-    from wagi.losses import l2_loss, spectral_loss
-    from wagi.networks.build import build_part
-
     torch.manual_seed(seed)
     model, _ = config.settings(preset, "inversion")
     generator: Any = build_part(dataclasses.replace(model, generator=kind), "generator")
@@ -134,13 +135,8 @@ def fit(
         return generator(ws)
 
 
-def line(kind: str, weight: float, images: "Tensor", targets: "Tensor") -> dict[str, Any]:
+def line(kind: str, weight: float, images: Tensor, targets: Tensor) -> dict[str, Any]:
     """A line of the table: each number over the images."""
-    from wagi.experiments.spectra import top_octave_error
-    from wagi.experiments.tables import spread
-    from wagi.losses import spectral_loss
-    from wagi.metrics import METRICS
-
     pairs = list(zip(images.split(1), targets.split(1), strict=True))
     return {
         "generator": kind,
@@ -152,11 +148,8 @@ def line(kind: str, weight: float, images: "Tensor", targets: "Tensor") -> dict[
     }
 
 
-def figure(targets: "Tensor", fits: dict[str, "Tensor"]) -> "Figure":
+def figure(targets: Tensor, fits: dict[str, Tensor]) -> Figure:
     """Radial spectra, mean over images, and the first image as each fit has it."""
-    from wagi.experiments.spectra import radial_spectrum
-    from wagi.experiments.tables import new_figure
-
     result = new_figure(11, 4.5)
     grid = result.add_gridspec(2, 6)
     axes = result.add_subplot(grid[:, :3])

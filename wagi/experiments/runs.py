@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
+from wagi import checkpoint, config, train
 from wagi.errors import UserError
+from wagi.files import write_json
 
 DIGITS = 12
 
@@ -55,21 +57,17 @@ class Runs:
 
     def folder_of(self, task: Task) -> Path:
         """Where the task's run lies; the same for every task that computes the same."""
-        from wagi import config
-
-        model, train = config.settings(self.preset, task.stage, dict(task.overrides))
+        model, settings = config.settings(self.preset, task.stage, dict(task.overrides))
         frozen = hashlib.sha256(task.frozen.read_bytes()).hexdigest() if task.frozen else ""
-        identity = [config.to_dict(model), config.to_dict(train), data_identity(self.data), frozen]
+        identity = [config.to_dict(model), config.to_dict(settings), data_identity(self.data), frozen]
         return self.folder / f"{task.stage}-{digest(identity)}"
 
     def finished(self, task: Task) -> bool:
-        from wagi import checkpoint, config
-
         path = self.folder_of(task) / "checkpoint.pt"
         if not path.is_file():
             return False
-        _, train = config.settings(self.preset, task.stage, dict(task.overrides))
-        return checkpoint.read(path)["training"]["step"] >= max(1, round(train.kimg * 1000 / train.batch))
+        _, settings = config.settings(self.preset, task.stage, dict(task.overrides))
+        return checkpoint.read(path)["training"]["step"] >= settings.steps
 
     def train(self, tasks: Sequence[Task]) -> list[Path]:
         """Train what is not there yet => the checkpoint of each task, in order.
@@ -118,8 +116,6 @@ class Runs:
 
 def train_run(words: list[str]) -> float:
     """`python -m wagi.train` in this process, its output in RUN/log.txt => seconds it took."""
-    from wagi import train
-
     folder = Path(words[words.index("--out") + 1])
     folder.mkdir(parents=True, exist_ok=True)
     log, start = folder / "log.txt", time.monotonic()
@@ -144,8 +140,6 @@ def _say(text: str) -> None:
 
 def kept_json(path: Path, make: Callable[[], dict]) -> dict:
     """The JSON in `path`, made and written there the first time."""
-    from wagi.files import write_json
-
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, make())

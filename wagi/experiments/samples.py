@@ -8,15 +8,22 @@ sweep, with the true renderings of the turned scenes.
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from wagi import checkpoint
+from wagi.data import open_dataset, to_float, to_uint8
 from wagi.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from wagi.networks.swagan import Generator
+from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.tables import write_report
+from wagi.files import contact_sheet
+from wagi.loader import batch_of
+from wagi.metrics import l2, l_wave
+from wagi.networks.swagan import Generator
+from wagi.portraits import dataset, edit, render, vector
+from wagi.training.generator import scene_latent
 
 COLUMNS = ("scenes", "l2", "l_wave", "l2 not turned", "l_wave not turned")
 YAWS = (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6)
@@ -40,12 +47,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def draw(generator: "Generator", vectors: "np.ndarray", seed: int) -> "Tensor":  # N,P => N,3,S,S
+def draw(generator: Generator, vectors: np.ndarray, seed: int) -> Tensor:  # N,P => N,3,S,S
     """G(map(parameters)), the free dimensions of z one noise vector for all: only the parameters differ."""
-    import torch
-
-    from wagi.training.generator import scene_latent
-
     noise = torch.Generator().manual_seed(seed)
     z = scene_latent(torch.from_numpy(vectors[:1]), generator.style_dim, noise).repeat(len(vectors), 1)
     z[:, : vectors.shape[1]] = torch.from_numpy(vectors)
@@ -53,10 +56,8 @@ def draw(generator: "Generator", vectors: "np.ndarray", seed: int) -> "Tensor": 
         return torch.cat([generator(generator.broadcast(generator.map(part))) for part in z.split(16)])
 
 
-def errors(name: str, images: "Tensor", target: "Tensor") -> dict[str, float]:
+def errors(name: str, images: Tensor, target: Tensor) -> dict[str, float]:
     """L2 and L_wave of clamped images."""
-    from wagi.metrics import l2, l_wave
-
     images = images.clamp(-1, 1)
     return {
         f"l2{name}": float(l2(images, target).mean()),
@@ -64,21 +65,15 @@ def errors(name: str, images: "Tensor", target: "Tensor") -> dict[str, float]:
     }
 
 
-def sweep(generator: "Generator", args: argparse.Namespace) -> "tuple[list[dict], dict[str, Tensor]]":
+def sweep(generator: Generator, seed: int, count: int) -> tuple[list[dict], dict[str, Tensor]]:
     """Rows per yaw, and columns per yaw of the renderings with the samples below each."""
-    import numpy as np
-    import torch
-
-    from wagi.data import to_float
-    from wagi.portraits import dataset, edit, render, vector
-
-    scenes = [dataset.portrait(args.seed, index) for index in range(args.turned)]
-    ahead = draw(generator, np.stack([vector(edit(one, yaw=0.0)) for one in scenes]), args.seed)
+    scenes = [dataset.portrait(seed, index) for index in range(count)]
+    ahead = draw(generator, np.stack([vector(edit(one, yaw=0.0)) for one in scenes]), seed)
     rows, columns = [], {}
     for yaw in YAWS:
         turned = [edit(one, yaw=yaw) for one in scenes]
         target = torch.stack([to_float(render(one, generator.size)) for one in turned])
-        images = draw(generator, np.stack([vector(one) for one in turned]), args.seed)
+        images = draw(generator, np.stack([vector(one) for one in turned]), seed)
         row = {"scenes": f"yaw {yaw:+.1f}", **errors("", images, target)}
         rows.append(row | errors(" not turned", ahead, target))
         columns[f"yaw {yaw:+.1f}"] = torch.stack([target, images], dim=1).flatten(0, 1)
@@ -86,13 +81,6 @@ def sweep(generator: "Generator", args: argparse.Namespace) -> "tuple[list[dict]
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi import checkpoint
-    from wagi.data import open_dataset, to_uint8
-    from wagi.experiments.pictures import comparison, write_picture
-    from wagi.experiments.tables import write_report
-    from wagi.files import contact_sheet
-    from wagi.loader import batch_of
-
     content = checkpoint.read(args.model)
     config = checkpoint.model_config(content, args.model)
     if not config.param_dim:
@@ -102,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     batch = batch_of(data, range(args.count))
     images = draw(generator, batch["params"].numpy(), args.seed)
     write_picture(args.out / "samples.png", contact_sheet(list(to_uint8(images)), columns=8))
-    rows, columns = sweep(generator, args)
+    rows, columns = sweep(generator, args.seed, args.turned)
     write_picture(args.out / "samples-yaw.png", comparison(columns))
     rows.insert(0, {"scenes": f"{args.count} new", **errors("", images, batch["image"])})
     meta = {

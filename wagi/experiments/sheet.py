@@ -10,14 +10,17 @@ python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from wagi.checkpoint import load_model
+from wagi.data import open_dataset
+from wagi.editing.counterfactuals import Pairs, batches, parse_edit
 from wagi.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from wagi.model import WaGI
+from wagi.experiments.comparison import comparison, write_picture
+from wagi.loader import batch_of
+from wagi.model import WaGI
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,10 +48,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def named_models(texts: list[str]) -> "dict[str, WaGI]":
+def named_models(texts: list[str]) -> dict[str, WaGI]:
     """Title -> model, in the order given. UserError when sizes differ or a title is there twice."""
-    from wagi.checkpoint import load_model
-
     models: dict[str, WaGI] = {}
     for text in texts:
         name, equals, path = text.partition("=")
@@ -62,7 +63,7 @@ def named_models(texts: list[str]) -> "dict[str, WaGI]":
     return models
 
 
-def inversion_columns(models: "dict[str, WaGI]", images: "Tensor") -> "dict[str, Tensor]":
+def inversion_columns(models: dict[str, WaGI], images: Tensor) -> dict[str, Tensor]:
     """Figure 4's columns. Models that share a generator share its naive column."""
     columns = {"input": images}
     for name, model in models.items():
@@ -72,7 +73,7 @@ def inversion_columns(models: "dict[str, WaGI]", images: "Tensor") -> "dict[str,
     return columns
 
 
-def edit_columns(models: "dict[str, WaGI]", source: "Tensor", edited: "Tensor") -> "dict[str, Tensor]":
+def edit_columns(models: dict[str, WaGI], source: Tensor, edited: Tensor) -> dict[str, Tensor]:
     """Figure 6's columns: the same with the latents of the true edit."""
     columns = {"input": source, "true edit": edited}
     for name, model in models.items():
@@ -82,22 +83,13 @@ def edit_columns(models: "dict[str, WaGI]", source: "Tensor", edited: "Tensor") 
     return columns
 
 
-def _add_naive(columns: "dict[str, Tensor]", name: str, naive: "Tensor") -> None:
-    import torch
-
+def _add_naive(columns: dict[str, Tensor], name: str, naive: Tensor) -> None:
     seen = [title for title in columns if title.startswith("naive")]
     if not any(torch.equal(columns[title], naive) for title in seen):
         columns[f"naive {name}" if seen else "naive"] = naive
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
-    from wagi.data import open_dataset
-    from wagi.experiments.counterfactuals import Pairs, batches, parse_edit
-    from wagi.experiments.pictures import comparison, write_picture
-    from wagi.loader import batch_of
-
     models = named_models(args.model)
     size = next(iter(models.values())).generator.size
     with torch.no_grad():

@@ -7,16 +7,20 @@ three coefficients keep what SWAGAN made of the latents (g = h = 0 for that band
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from wagi import checkpoint
 from wagi.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from torch import Tensor
-
-    from wagi.model import WaGI
-    from wagi.networks.fusion import Gates
+from wagi.experiments import tables
+from wagi.experiments.heldout import BANDS, BATCH, PIXEL_METRICS, Means, compare, eight_bit, load_images
+from wagi.experiments.tables import new_figure
+from wagi.haar import haar, inverse_haar
+from wagi.metrics import METRICS
+from wagi.model import WaGI, area_resize
+from wagi.networks.fusion import Gates
 
 SHOWN = 4
 WHOLE = "all bands"
@@ -38,11 +42,6 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     if args.threads <= 0:
         raise UserError(f"--threads {args.threads}: must be greater than 0", 2)
-    import torch
-
-    from wagi import checkpoint
-    from wagi.experiments import tables
-    from wagi.experiments.heldout import BANDS, load_images
 
     torch.set_num_threads(args.threads)
     model = checkpoint.load_model(args.model)
@@ -65,11 +64,10 @@ def run(args: argparse.Namespace) -> None:
     tables.write_figure(args.out, "subbands", figure(shown))
 
 
-def without_band(gates: "Gates", band: int) -> "Gates":
+def without_band(gates: Gates, band: int) -> Gates:
     """The gates with g = h = 0 for one band (0: LL ... 3: HH) of every fused level's coefficients."""
-    from wagi.networks.fusion import Gates
 
-    def keep(coefficients: "Tensor") -> "Tensor":  # N,12,r,r, band-major
+    def keep(coefficients: Tensor) -> Tensor:  # N,12,r,r, band-major
         kept = coefficients.clone()
         kept[:, 3 * band : 3 * band + 3] = 0
         return kept
@@ -78,19 +76,15 @@ def without_band(gates: "Gates", band: int) -> "Gates":
     return Gates(gates.features, wavelets)
 
 
-def without_image_band(image: "Tensor", band: int) -> "Tensor":  # N,3,S,S => N,3,S,S
+def without_image_band(image: Tensor, band: int) -> Tensor:  # N,3,S,S => N,3,S,S
     """The image with one band of its finest Haar level at zero."""
-    from wagi.haar import haar, inverse_haar
-
     coefficients = haar(image)
     coefficients[:, 3 * band : 3 * band + 3] = 0
     return inverse_haar(coefficients)
 
 
-def variants(model: "WaGI", images: "Tensor") -> dict[tuple[str, str], "Tensor"]:
+def variants(model: WaGI, images: Tensor) -> dict[tuple[str, str], Tensor]:
     """(where, band) -> result [N, 3, S, S] for the input, the whole inversion and each band left out."""
-    from wagi.experiments.heldout import BANDS
-
     ws = model.encode(images)
     state, naive = model.reconstruct(ws)
     aligned, whole = model.fuse(ws, state, naive, model.residual(images, naive))
@@ -105,14 +99,8 @@ def variants(model: "WaGI", images: "Tensor") -> dict[tuple[str, str], "Tensor"]
     return found
 
 
-def measure(model: "WaGI", images: "Tensor") -> tuple[list[dict], dict[tuple[str, str], "Tensor"]]:
+def measure(model: WaGI, images: Tensor) -> tuple[list[dict], dict[tuple[str, str], Tensor]]:
     """(a line of the table per variant, the first pictures of each variant)."""
-    import torch
-
-    from wagi.experiments.heldout import BANDS, BATCH, PIXEL_METRICS, Means, compare, eight_bit
-    from wagi.metrics import METRICS
-    from wagi.model import area_resize
-
     metrics = {metric: METRICS[metric] for metric in PIXEL_METRICS}
     means: dict[tuple[str, str], Means] = {}
     shown: dict[tuple[str, str], Tensor] = {}
@@ -133,10 +121,8 @@ def measure(model: "WaGI", images: "Tensor") -> tuple[list[dict], dict[tuple[str
     return lines, shown
 
 
-def figure(shown: dict[tuple[str, str], "Tensor"]) -> "Figure":
+def figure(shown: dict[tuple[str, str], Tensor]) -> Figure:
     """A column per variant, a row per picture."""
-    from wagi.experiments.tables import new_figure
-
     count = len(next(iter(shown.values())))
     result = new_figure(1.1 * len(shown), 1.1 * count + 0.4)
     panels = result.subplots(count, len(shown), squeeze=False)

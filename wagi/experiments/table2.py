@@ -2,7 +2,7 @@
 
 import argparse
 
-from wagi.experiments import ablation
+from wagi.experiments import ablation, rows
 
 SHOWN = ("L1(ADA)", "L1 of doing nothing", "L2", "L_wave", "SSIM")
 
@@ -16,17 +16,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import rows
-
-    chosen = [rows.configuration(letter, args.preset) for letter in "ABCD"]
-    found = ablation.measured(args, chosen)
+    study = ablation.Study.of(args)
+    chosen = [rows.configuration(letter, study.preset) for letter in "ABCD"]
+    found = study.measured(chosen)
     notes = [gain(found[chosen[k]], found[chosen[-1]], "ABCD"[k]) for k in range(3)]
     notes.append(
         "L1(ADA): mean |ADA(warp(residual)) - residual| over seeded random warps; doing nothing is the "
         "warped residual as it is. A's residual is that of another generator: compare it with its own column."
     )
     title = "Table 2: configurations A to D"
-    ablation.write_table(args, "table2", title, found, notes, SHOWN)
+    ablation.write_table(study, "table2", title, found, notes, SHOWN)
 
 
 def gain(before: list[dict], after: list[dict], letter: str) -> str:

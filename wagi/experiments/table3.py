@@ -2,7 +2,7 @@
 
 import argparse
 
-from wagi.experiments import ablation
+from wagi.experiments import ablation, rows
 
 SHOWN = ("L2", "L_wave", "SSIM")
 
@@ -16,14 +16,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import rows
-
+    study = ablation.Study.of(args)
     pairs = [(features, wavelet) for features in ((7,), (7, 9)) for wavelet in (7, 9, 11, 13)]
     every = [
-        rows.layers(f"({letter}) lf={','.join(map(str, f))}, lw={w}", args.preset, "swagan", f, (w,))
+        rows.layers(f"({letter}) lf={','.join(map(str, f))}, lw={w}", study.preset, "swagan", f, (w,))
         for letter, (f, w) in zip("abcdefgh", pairs, strict=True)
     ]
-    chosen, notes = rows.possible(every, args.preset)
-    found = ablation.measured(args, chosen)
+    chosen, notes = rows.possible(every, study.preset)
+    found = study.measured(chosen)
     title = "Table 3: fusion layers"
-    ablation.write_table(args, "table3", title, found, notes, SHOWN)
+    ablation.write_table(study, "table3", title, found, notes, SHOWN)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from wagi.experiments import ablation
+from wagi.experiments import ablation, rows
 
 SHOWN = ("L2", "L_wave", "SSIM")
 
@@ -16,25 +16,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from wagi.experiments import rows
-
+    study = ablation.Study.of(args)
     wagi = [
-        rows.layers("WaGI (lf=7,9,11)", args.preset, "swagan", (7, 9, 11)),
-        rows.relabelled(rows.configuration("D", args.preset), "WaGI (lf=7,9 and lw=11)"),
+        rows.layers("WaGI (lf=7,9,11)", study.preset, "swagan", (7, 9, 11)),
+        rows.relabelled(rows.configuration("D", study.preset), "WaGI (lf=7,9 and lw=11)"),
     ]
     same_layer = [
-        rows.layers("features (lf=7,9)", args.preset, "swagan", (7, 9)),
-        rows.layers("wavelets (lf=7 and lw=11)", args.preset, "swagan", (7,), (11,)),
+        rows.layers("features (lf=7,9)", study.preset, "swagan", (7, 9)),
+        rows.layers("wavelets (lf=7 and lw=11)", study.preset, "swagan", (7,), (11,)),
     ]
     hfgi = [
-        rows.relabelled(rows.configuration("A", args.preset), "HFGI (lf=7)"),
-        rows.layers("HFGI (lf=7,9,11)", args.preset, "stylegan2", (7, 9, 11)),
+        rows.relabelled(rows.configuration("A", study.preset), "HFGI (lf=7)"),
+        rows.layers("HFGI (lf=7,9,11)", study.preset, "stylegan2", (7, 9, 11)),
     ]
-    chosen, notes = rows.possible([*hfgi, *wagi, *same_layer], args.preset)
-    found = ablation.measured(args, chosen)
+    chosen, notes = rows.possible([*hfgi, *wagi, *same_layer], study.preset)
+    found = study.measured(chosen)
     notes.append(
         "The last two rows are not in the paper: they fuse the second level once as features and once as "
         "wavelets, on top of the same first level."
     )
     title = "Table 4: feature and wavelet fusion at the same layer"
-    ablation.write_table(args, "table4", title, found, notes, SHOWN)
+    ablation.write_table(study, "table4", title, found, notes, SHOWN)

@@ -3,12 +3,12 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from wagi.files import beside, write_json, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 
@@ -70,17 +70,14 @@ def write_report(
     return text
 
 
-def new_figure(width: float = 8.0, height: float = 4.0) -> "Figure":
+def new_figure(width: float = 8.0, height: float = 4.0) -> Figure:
     """An empty figure, in inches, that needs no display (matplotlib's Agg canvas)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def write_figure(out: str | Path, name: str, figure: "Figure") -> Path:
+def write_figure(out: str | Path, name: str, figure: Figure) -> Path:
     """Write OUT/NAME.png => its path."""
     path = Path(out) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)

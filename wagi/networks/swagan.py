@@ -5,6 +5,7 @@ For block resolution 2^r (r >= 3): the up-convolution uses latent 2r-5, the seco
 tWavelets 2r-3, which the next block's up-convolution shares.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -150,6 +151,13 @@ class Generator(nn.Module):
         assert crossover is not None and 0 < crossover < self.n_latent
         ws2 = w2[:, None].expand(-1, self.n_latent, -1)
         return torch.cat([ws[:, :crossover], ws2[:, crossover:]], dim=1)
+
+    @torch.no_grad()
+    def silence(self, names: Collection[str]) -> None:
+        """Zero the output layers among `names`: new blocks then leave the enlarged smaller image as it is."""
+        for name, value in self.to_rgbs.named_parameters(prefix="to_rgbs"):
+            if name in names and "modulation" not in name:
+                value.zero_()
 
     @torch.no_grad()
     def mean_latent(self, samples: int = 10_000, seed: int = 0) -> Tensor:  # => style_dim

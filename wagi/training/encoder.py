@@ -1,6 +1,5 @@
 """Stage 2, the encoder E0 of a frozen generator, by the e4e recipe (Tov et al. 2021)."""
 
-import argparse
 import sys
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from wagi.config import EncoderConfig, ModelConfig
 from wagi.data import Item
-from wagi.features import load_weights
+from wagi.features import FeatureFiles, load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
 from wagi.model import NaiveInverter, area_resize
 from wagi.networks.build import build_part
@@ -54,7 +53,7 @@ class EncoderStage(Stage):
         model_config: ModelConfig,
         config: EncoderConfig,
         parts: dict[str, nn.Module],
-        files: argparse.Namespace,
+        files: FeatureFiles,
     ) -> None:
         self.model_config, self.config = model_config, config
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
@@ -83,7 +82,7 @@ class EncoderStage(Stage):
             )
         self._note_schedule()
 
-    def _fresh(self, files: argparse.Namespace) -> nn.Module:
+    def _fresh(self, files: FeatureFiles) -> nn.Module:
         encoder = build_part(self.model_config, "encoder")
         if isinstance(encoder, Encoder4Editing) and files.arcface:
             encoder.initialise_from_backbone(
@@ -94,11 +93,10 @@ class EncoderStage(Stage):
     def _note_schedule(self) -> None:
         config = self.config
         last = config.progressive_start + config.progressive_every * (self.encoder.n_styles - 2)
-        total = round(config.kimg * 1000 / config.batch)
-        if config.progressive_start and total <= last:
+        if config.progressive_start and config.steps <= last:
             print(
-                f"note: the progressive schedule reaches all styles at step {last}, the run ends at {total}; "
-                "see progressive_start and progressive_every",
+                f"note: the progressive schedule reaches all styles at step {last}, the run ends at "
+                f"{config.steps}; see progressive_start and progressive_every",
                 file=sys.stderr,
             )
 

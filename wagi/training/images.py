@@ -1,13 +1,11 @@
 """Image losses that the stages share: weighting by region, and sums of weighted terms."""
 
-import argparse
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.config import EncoderConfig, InversionConfig
-from wagi.features import LPIPS, ArcFace
+from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import wavelet_loss
 
@@ -55,7 +53,7 @@ class ImageLoss(nn.Module):
     UserError names the option of a missing one.
     """
 
-    def __init__(self, config: EncoderConfig | InversionConfig, files: argparse.Namespace) -> None:
+    def __init__(self, config: EncoderConfig | InversionConfig, files: FeatureFiles) -> None:
         super().__init__()
         self.config = config
         self.regions = RegionWeights(config.region_weights)

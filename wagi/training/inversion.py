@@ -4,7 +4,6 @@ First ADA alone for `ada_steps` (no generator gradient in the loop), then both (
 L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L_ADA.
 """
 
-import argparse
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
+from wagi.features import FeatureFiles
 from wagi.losses import alignment_loss, l2_loss, wavelet_loss
 from wagi.model import WaGI, area_resize
 from wagi.networks.build import PARTS, build_part
@@ -45,7 +45,7 @@ class InversionStage(Stage):
         model_config: ModelConfig,
         config: InversionConfig,
         parts: dict[str, nn.Module],
-        files: argparse.Namespace,
+        files: FeatureFiles,
     ) -> None:
         self.model_config, self.config = model_config, config
         self.frozen = {part: parts[part].requires_grad_(False).eval() for part in ("generator", "encoder")}

@@ -58,7 +58,7 @@ class Trainer:
             name: torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
             for name in stage.optimizers
         }
-        self.total = max(1, round(config.kimg * 1000 / config.batch))
+        self.total = config.steps
         order = Order(len(data) - config.holdout, config.batch, config.seed, config.holdout, config.flip)
         self.loader = Loader(data, order, config.accumulate, rank, world, workers)
         self.step = 0

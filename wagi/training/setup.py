@@ -1,11 +1,10 @@
 """From command line to running stage: device, data, parts of other checkpoints, weights to start from."""
 
-import argparse
 import dataclasses
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,21 +12,42 @@ from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
 from wagi.data import Counterfactuals, Dataset, open_dataset
 from wagi.errors import UserError
+from wagi.features import FeatureFiles
 from wagi.files import write_json
 from wagi.networks.build import PART_SETTINGS
-from wagi.training import distributed
+from wagi.networks.swagan import Generator
+from wagi.training import distributed, generator
+from wagi.training.encoder import EncoderStage
+from wagi.training.inversion import InversionStage
+from wagi.training.loop import Trainer
+from wagi.training.stage import Stage
 
-if TYPE_CHECKING:
-    from wagi.training.loop import Stage
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One run of a stage, apart from its settings: where data, weights and results lie, and what runs it."""
+
+    stage: str
+    preset: str
+    data: str
+    out: str
+    edited: str | None = None
+    init: str | None = None
+    init_parts: str = ""
+    generator: str | None = None
+    encoder: str | None = None
+    device: str = ""
+    threads: int = 0
+    workers: int = 0
+    files: FeatureFiles = FeatureFiles()
 
 
-def print_settings(args: argparse.Namespace, model: ModelConfig, train: TrainConfig) -> None:
+def print_settings(options: RunOptions, model: ModelConfig, train: TrainConfig) -> None:
     """The settings as a table on stdout."""
-    steps = max(1, round(train.kimg * 1000 / train.batch))
     tables = {
         "model": to_dict(model),
-        args.stage: to_dict(train),
-        "run": {"steps": steps, "device": device(args)},
+        options.stage: to_dict(train),
+        "run": {"steps": train.steps, "device": device(options.device)},
     }
     for title, values in tables.items():
         print(f"[{title}]")
@@ -36,9 +56,9 @@ def print_settings(args: argparse.Namespace, model: ModelConfig, train: TrainCon
             print(f"  {name:<20} {shown}")
 
 
-def device(args: argparse.Namespace) -> str:
+def device(wanted: str) -> str:
     available = "cuda" if torch.cuda.is_available() else "cpu"
-    wanted = args.device or available
+    wanted = wanted or available
     if wanted not in ("cpu", "cuda"):
         raise UserError(f"--device {wanted}: choose cpu or cuda", 2)
     if wanted == "cuda" and available == "cpu":
@@ -46,29 +66,27 @@ def device(args: argparse.Namespace) -> str:
     return wanted
 
 
-def train(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> int:
+def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
     """Run a stage to its end; returns the exit status."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    rank, world, where = distributed.start(device(args))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    rank, world, where = distributed.start(device(options.device))
     try:
         split(config, world)
-        model, sources = adopt(args, model)
-        data = open_data(args, model.size, config)
+        model, sources = adopt(options, model)
+        data = open_data(options, model.size, config)
         model = dataclasses.replace(
             model, param_dim=data.param_dim if wants_parameters(config) else model.param_dim
         )
         torch.manual_seed(config.seed)  # the start weights
-        stage = make_stage(args, model, config, sources)
-        run = make_folder(Path(args.out))
-        if args.init and not (run / "checkpoint.pt").is_file():
-            initialise(stage, args.init, args.init_parts)
+        stage = make_stage(options, model, config, sources)
+        run = make_folder(Path(options.out))
+        if options.init and not (run / "checkpoint.pt").is_file():
+            initialise(stage, options.init, options.init_parts)
         if rank == 0:
-            shown = {"stage": args.stage, "preset": args.preset, "data": str(args.data)}
+            shown = {"stage": options.stage, "preset": options.preset, "data": str(options.data)}
             write_json(run / "settings.json", {**shown, "model": to_dict(model), "train": to_dict(config)})
-        from wagi.training.loop import Trainer
-
-        return Trainer(stage, data, run, where, rank, world, args.workers).train()
+        return Trainer(stage, data, run, where, rank, world, options.workers).train()
     finally:
         distributed.stop(world)
 
@@ -94,12 +112,12 @@ def wants_parameters(config: TrainConfig) -> bool:
     return getattr(config, "mode", "") == "distill"
 
 
-def open_data(args: argparse.Namespace, size: int, config: TrainConfig) -> Dataset:
-    path, data = args.data, open_dataset(args.data, size)
-    if args.edited:
-        if args.stage != "inversion":
-            raise UserError(f"--edited: only for stage inversion, not {args.stage}", 2)
-        data = Counterfactuals(data, args.edited)
+def open_data(options: RunOptions, size: int, config: TrainConfig) -> Dataset:
+    path, data = options.data, open_dataset(options.data, size)
+    if options.edited:
+        if options.stage != "inversion":
+            raise UserError(f"--edited: only for stage inversion, not {options.stage}", 2)
+        data = Counterfactuals(data, options.edited)
     if len(data) <= config.holdout:
         raise UserError(
             f"--data {path}: {len(data)} images, holdout={config.holdout} of them are kept for evaluation; "
@@ -127,33 +145,31 @@ def make_folder(run: Path) -> Path:
 Sources = dict[str, tuple[dict, str]]
 
 
-def adopt(args: argparse.Namespace, model: ModelConfig) -> tuple[ModelConfig, Sources]:
+def adopt(options: RunOptions, model: ModelConfig) -> tuple[ModelConfig, Sources]:
     """Open --generator and --encoder; their settings replace the preset's, except for the image size.
 
     Returns the settings and, by part, (checkpoint, path) of the frozen parts.
     """
-    if args.stage == "generator":
-        if args.generator or args.encoder:
+    if options.stage == "generator":
+        if options.generator or options.encoder:
             raise UserError(
                 "--generator, --encoder: not for stage generator; --init starts from a checkpoint", 2
             )
         return model, {}
-    opened = {path: checkpoint.read(path) for path in {args.generator, args.encoder} if path}
+    opened = {path: checkpoint.read(path) for path in {options.generator, options.encoder} if path}
     sources: Sources = {}
     for part, path in (
-        ("generator", args.generator or args.encoder),
-        ("encoder", args.encoder or args.generator),
+        ("generator", options.generator or options.encoder),
+        ("encoder", options.encoder or options.generator),
     ):
         if path and part in opened[path]["weights"]:
             sources[part] = (opened[path], path)
     if "generator" not in sources:
-        given = args.generator or args.encoder
+        given = options.generator or options.encoder
         raise UserError(f"--generator {given}: has no generator" if given else "--generator: is needed", 2)
-    if args.stage == "inversion" and "encoder" not in sources:
-        raise UserError(
-            f"--encoder: {args.encoder or args.generator} has no encoder; give a checkpoint of stage encoder",
-            2,
-        )
+    if options.stage == "inversion" and "encoder" not in sources:
+        given = options.encoder or options.generator
+        raise UserError(f"--encoder: {given} has no encoder; give a checkpoint of stage encoder", 2)
     for part, (content, path) in sources.items():
         model = _adopt_part(model, part, checkpoint.model_config(content, path), path)
     if "encoder" in sources and "generator" in sources:
@@ -184,26 +200,17 @@ def _adopt_part(model: ModelConfig, part: str, there: ModelConfig, path: str) ->
     return dataclasses.replace(model, **changes)
 
 
-def make_stage(
-    args: argparse.Namespace, model: ModelConfig, config: TrainConfig, sources: Sources
-) -> "Stage":
-    if args.stage == "generator":
-        from wagi.training.generator import make_stage as make_generator
-
-        return make_generator(model, config)  # type: ignore[arg-type]
+def make_stage(options: RunOptions, model: ModelConfig, config: TrainConfig, sources: Sources) -> Stage:
+    if options.stage == "generator":
+        return generator.make_stage(model, config)  # type: ignore[arg-type]
     parts = {part: checkpoint.build_loaded(content, part, path) for part, (content, path) in sources.items()}
-    if args.stage == "encoder":
-        from wagi.training.encoder import EncoderStage
-
-        return EncoderStage(model, config, parts, args)  # type: ignore[arg-type]
-    from wagi.training.inversion import InversionStage
-
-    return InversionStage(model, config, parts, args)  # type: ignore[arg-type]
+    if options.stage == "encoder":
+        return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
+    return InversionStage(model, config, parts, options.files)  # type: ignore[arg-type]
 
 
-def initialise(stage: "Stage", path: str, parts: str = "") -> None:
-    """Copy what fits by name and shape. New tWavelets layers start at zero, so that a grown generator starts
-    with the enlarged picture of the smaller one."""
+def initialise(stage: Stage, path: str, parts: str = "") -> None:
+    """Copy what fits by name and shape into the stage's models, or into those that `parts` names."""
     content = checkpoint.read(path)
     chosen = parts.split(",") if parts else list(stage.models)
     if unknown := set(chosen) - stage.models.keys():
@@ -218,11 +225,8 @@ def initialise(stage: "Stage", path: str, parts: str = "") -> None:
         fresh = checkpoint.grow(module, weights)
         if len(fresh) == len(checkpoint.state_of(module)):
             raise UserError(f"--init {path}: no tensor of the {name} fits these settings")
-        with torch.no_grad():
-            for key, value in module.named_parameters():
-                if key in fresh and key.startswith("to_rgbs.") and key.endswith(("conv.weight", ".bias")):
-                    if "modulation" not in key:
-                        value.zero_()
+        if isinstance(module, Generator):
+            module.silence(fresh)
         trained = [key for key in fresh if key in dict(module.named_parameters())]
         print(
             f"--init {path}: {name}: {len(trained)} new tensors: {', '.join(trained) or 'none'}",

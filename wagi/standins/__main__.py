@@ -1,8 +1,8 @@
 """Train the stand-in networks that judge rendered portraits. The same command again goes on.
 
 python -m wagi.portraits --memmap --size 128 --count 10000 --seed 1 --out data
-python -m wagi.evaluation.networks train attributes --data data --out runs/attributes
-python -m wagi.evaluation.networks train identity --data identities:20:384:8 \\
+python -m wagi.standins attributes --data data --out runs/attributes
+python -m wagi.standins identity --data identities:20:384:8 \\
     --init runs/attributes/portraits-attributes.safetensors --out runs/identity
 """
 
@@ -19,25 +19,23 @@ DEFAULTS = {"attributes": (2000, 32, 4e-3), "identity": (900, 64, 2e-3)}
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m wagi.evaluation.networks",
+        prog="python -m wagi.standins",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = p.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    t = commands.add_parser("train", help="train one network and verify it on what was held out")
-    t.add_argument("network", choices=tuple(DEFAULTS), help="which one")
-    t.add_argument(
+    p.add_argument("network", choices=tuple(DEFAULTS), help="what to train")
+    p.add_argument(
         "--data", required=True,
         help="attributes: a folder of portraits with memmaps; identity: identities:SEED:COUNT:VIEWS",
     )  # fmt: skip
-    t.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
-    t.add_argument("--init", type=Path, metavar="FILE", help="identity: attribute weights to start from")
-    t.add_argument("--steps", type=int, help="optimiser steps (default 2000 or 900)")
-    t.add_argument("--batch", type=int, help="images per step (default 32 or 64)")
-    t.add_argument("--lr", type=float, help="highest learning rate (default 4e-3 or 2e-3)")
-    t.add_argument("--seed", type=int, default=0, help="of start weights and order (default 0)")
-    t.add_argument("--threads", type=int, default=1, help="CPU threads of the arithmetic (default 1)")
-    t.add_argument("--workers", type=int, default=1, help="identity: processes that render (default 1)")
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
+    p.add_argument("--init", type=Path, metavar="FILE", help="identity: attribute weights to start from")
+    p.add_argument("--steps", type=int, help="optimiser steps (default 2000 or 900)")
+    p.add_argument("--batch", type=int, help="images per step (default 32 or 64)")
+    p.add_argument("--lr", type=float, help="highest learning rate (default 4e-3 or 2e-3)")
+    p.add_argument("--seed", type=int, default=0, help="of start weights and order (default 0)")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads of the arithmetic (default 1)")
+    p.add_argument("--workers", type=int, default=1, help="identity: processes that render (default 1)")
     return p
 
 

@@ -2,22 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from wagi.data import to_uint8
 from wagi.errors import UserError
 from wagi.files import beside
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 TITLE = 22  # pixels above a column
 
 
-def comparison(columns: "Mapping[str, Tensor]", repeat: int = 1) -> np.ndarray:
+def comparison(columns: Mapping[str, Tensor], repeat: int = 1) -> np.ndarray:
     """One titled column per entry, one line per image; `repeat` > 1 folds the lines into that many blocks.
 
     columns: title -> images [N, 3, S, S]; all N are equal. => uint8 [H, W, 3].

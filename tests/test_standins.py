@@ -11,8 +11,8 @@ from tiny_bundle import error_line
 from training_helpers import write_portraits
 
 from wagi.data import to_float
-from wagi.evaluation import networks
 from wagi.portraits import NUM_PARAMETERS, edit, render, sample
+from wagi.standins import __main__ as command
 from wagi.standins import train
 from wagi.standins.identities import IDENTITY, Identities
 from wagi.standins.model import WEIGHTS, PortraitsFeatures, PortraitsID, load
@@ -94,7 +94,7 @@ def test_attributes_are_read_off_portraits_never_seen():
 
 
 def run_training(*words):
-    return networks.main(["train", *(str(word) for word in words)])
+    return command.main([str(word) for word in words])
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Edits in latent space: counterfactual pairs, and directions found with them."""
