@@ -90,7 +90,7 @@ def cold_start(scratch: Path, threads: int, rounds: int) -> dict[str, float]:
     """The embedded model from a cold process, beside what no process can avoid; medians in ms, interleaved.
 
     invert: `wagi-rt invert one.jpg`, its cache of optimised graphs filled. imports: a process that imports
-    numpy, Pillow and ONNX Runtime. run: an inversion in a warm session. The ratios are those of issue 6.
+    numpy, Pillow and ONNX Runtime. run: an inversion in a warm session.
     """
     import wagi_rt
     from wagi_rt import probes

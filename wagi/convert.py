@@ -113,16 +113,16 @@ def info(found: "dict[Path, Converted]") -> None:
 # --------------------------------------------------------------------------------------------- convert
 
 
-def load(path: Path, args: argparse.Namespace) -> "tuple[Source, Converted]":
+def load(path: Path, kind: str, made_for: str | None) -> "tuple[Source, Converted]":
     """The file, without its content, and what it became."""
     from wagi.conversion.kinds import convert
     from wagi.conversion.sources import open_source
 
     source = open_source(path)
-    found = convert(source, args.kind)
+    found = convert(source, kind)
     source.content = None  # a pickle of three networks is large
-    if found.kind in ("interfacegan", "ganspace") and args.made_for:
-        found.facts["made_for"] = args.made_for
+    if found.kind in ("interfacegan", "ganspace") and made_for:
+        found.facts["made_for"] = made_for
     return source, found
 
 
@@ -131,14 +131,14 @@ def run(args: argparse.Namespace) -> None:
     from wagi.conversion import directions, files
 
     if args.info:
-        info({path: load(path, args)[1] for path in args.source})
+        info({path: load(path, args.kind, args.made_for)[1] for path in args.source})
         return
     if len(args.source) > 1:
         raise UserError(f"{args.source[1]}: one SOURCE at a time, or --info", 2)
     if args.output is None:
         raise UserError("-o: is needed (or --info)", 2)
     files.check_output(args.output, args.source[0], args.overwrite)
-    source, found = load(args.source[0], args)
+    source, found = load(args.source[0], args.kind, args.made_for)
     if args.generator and found.kind in ("interfacegan", "ganspace"):
         from wagi import checkpoint
 

@@ -10,7 +10,7 @@ from wagi.data import Dataset, Item
 
 
 class Order:
-    """Which images step `s` sees: a pure function of (seed, s), so a resumed run needs no sampler state.
+    """The images of each step: a pure function of (seed, step), so a resumed run needs no sampler state.
 
     Images are visited in a fresh permutation per epoch; a batch may span two epochs.
     """

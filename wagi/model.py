@@ -17,7 +17,7 @@ _FADE_CHANGE, _FADE_SHARE = 0.01, 16
 
 
 class Inversion(NamedTuple):
-    """What an inversion or an edit yields; S is the generator's size, R = min(256, S)."""
+    """The result of an inversion or an edit; S is the generator's size, R = min(256, S)."""
 
     ws: Tensor  # [N, n_latent, style_dim] latents
     naive: Tensor  # [N, 3, S, S] G0(ws), not clamped
@@ -97,7 +97,7 @@ class WaGI(NaiveInverter):
         return area_resize(naive.clamp(-1, 1), self.resolution)
 
     def residual(self, images: Tensor, naive: Tensor) -> Tensor:  # => N,3,R,R
-        """What the naive inversion lost: Delta = X - X0 (paper, section 3.2)."""
+        """The detail that the naive inversion lost: Delta = X - X0 (paper, section 3.2)."""
         return area_resize(images, self.resolution) - self.low_fidelity(naive)
 
     def fuse(self, ws: Tensor, state: State, naive: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,7 @@ class WaGI(NaiveInverter):
         return Inversion(ws_edit, naive, residual, aligned, image)
 
     def carry(self, residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """What is left of a residual [N, 3, R, R] when an edit turns the naive `before` into `after`."""
+        """The rest of a residual [N, 3, R, R] when an edit turns the naive `before` into `after`."""
         return fade(residual, self.low_fidelity(before), self.low_fidelity(after))
 
     def _check(self, images: Tensor) -> None:

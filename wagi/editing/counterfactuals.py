@@ -1,6 +1,6 @@
 """Counterfactual pairs: portraits, and the true pictures of the same scenes with one parameter changed.
 
-No face data set has them; a renderer whose random choices each have their own stream does (portraits.md).
+No face data set has them; a renderer whose random choices each have their own stream does (decision 38).
 """
 
 import re

@@ -31,7 +31,7 @@ def latent_space(encoder: nn.Module, generator: nn.Module) -> str:
 
 
 def path_of(folder: Path, change: Edit, way: str) -> Path:
-    """Where a direction lies: edits of one parameter in the same sense share it."""
+    """The file of a direction: edits of one parameter share it, in either sense."""
     name = change.parameter + (f"={change.option}" if change.option else "")
     return folder / f"{name}-{way}.safetensors"
 

@@ -1,4 +1,4 @@
-"""What inverts the pictures: a checkpoint in PyTorch, or a bundle in the runtime, started as a user would.
+"""Inverters of pictures: a checkpoint in PyTorch, or a bundle in the runtime, started as a user would.
 
 Both take and give 8-bit pictures [S, S, 3], so that they are measured alike.
 """

@@ -94,7 +94,7 @@ def _batches(
 
 
 def _notes(scores: Scores) -> list[str]:
-    """What a reader must know to judge the numbers."""
+    """Warnings without which the numbers would mislead."""
     return [
         f"{name}: {distance.count} images for {distance.dimensions} features; the covariances are singular, "
         "and the value compares only with others of as many images"

@@ -1,7 +1,6 @@
 """Evaluation protocols: what is measured, at which size, in which range, with which settings.
 
-Sources: `paper_numbers.md` and `paper_vs_references.md` 34-37, and the
-published evaluation code of HyperStyle and StyleFeatureEditor.
+Sources: the paper (decisions 33 to 37), the published evaluation code of HyperStyle and StyleFeatureEditor.
 """
 
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a table came about. Pictures are rounded to 8 bit, then compared in [-1, 1]."""
+    """Sizes and metrics of a table. Pictures are rounded to 8 bit, then compared in [-1, 1]."""
 
     name: str
     summary: str

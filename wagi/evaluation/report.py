@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a table for people, JSON for programs, a CSV line per picture."""
+"""Reports of an evaluation: a table for people, JSON for programs, a CSV line per picture."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the tables share: options, the pretrained parts, rows trained once, numbers over seeds, a report."""
+"""Shared by the tables: options, pretrained parts, rows trained once, numbers over seeds, a report."""
 
 import argparse
 import json
@@ -175,7 +175,7 @@ def table_rows(study: Study, found: dict[Row, list[dict]]) -> list[dict[str, Any
 
 
 def facts(study: Study, title: str) -> dict[str, Any]:
-    """How the numbers came about, for the report."""
+    """Settings and data behind the numbers, for the report."""
     model, train = config.settings(study.preset, "inversion", study.overrides | {"kimg": repr(study.kimg)})
     made = f"distilled, {study.generator_kimg:g} kimg each, seed 0"
     sources = [str(study.given.get(kind, made)) for kind in ("swagan", "stylegan2")]

@@ -57,7 +57,7 @@ def notes(lines: list[dict]) -> list[str]:
     ratios = [f"{line['method']} {line[RATIO]['mean']:.1f}" for line in finest]
     return [
         f"LL error over the mean of LH, HL, HH in L2 at level 0: {', '.join(ratios)}. The paper's text has "
-        "about 30 at 256 px; its bars' values are not published here."
+        "about 30; its bars' values are not published here."
     ]
 
 

@@ -84,7 +84,7 @@ def compare(x: Tensor, y: Tensor, metrics: dict[str, Metric]) -> dict[str, Tenso
     return {name: metric(x, y) for name, metric in metrics.items()} | bands
 
 
-# Table 2's L1: ADA against the residual before it was warped (paper_vs_references 25).
+# Table 2's L1: ADA against the residual before it was warped (decision 23).
 def _alignment(model: WaGI, residual: Tensor, naive: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
     recipe = InversionConfig()
     warped = random_perspective(residual, recipe.distortion, recipe.warp_probability, rng)

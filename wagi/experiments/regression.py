@@ -1,9 +1,8 @@
 """Figure 8: one image regressed by StyleGAN2 and by SWAGAN, with and without the spectral loss.
 
-Our sources do not hold the paper's recipe (appendix A.2.1). The choice here is the usual one of studies of
-spectral bias: a generator with fresh weights, all of them and its latents optimised by Adam on one image, so
-that only the architecture and the loss differ. The loss is the mean squared error, plus a weight times
-`losses.spectral_loss`.
+The paper (appendix A.2.1) optimises the latents of pretrained generators. None is at hand here: a generator
+with fresh weights has all of them and its latents optimised by Adam on one image (decision 31). Only the
+architecture and the loss differ: the mean squared error, plus a weight times `losses.spectral_loss`.
 """
 
 import argparse
@@ -72,7 +71,10 @@ def run(args: argparse.Namespace) -> None:
         "loss": f"L2; + {args.spectral:g} x spectral loss (mean |difference| of log magnitudes)",
         "numbers": "mean ± standard deviation (min..max) over images, not rounded to 8 bit; lower is better. "
         "Top octave: mean |difference| of the radial spectra above half the Nyquist frequency, in dB",
-        "notes": ["The paper's figure has no numbers, and its recipe is not in our sources: ours is above."],
+        "notes": [
+            "The paper's figure has no numbers, and optimises latents of pretrained generators at 512 px; "
+            "ours have fresh weights, which are optimised too."
+        ],
     }
     columns = ["generator", "spectral loss", "L2", "L_wave", "spectral distance", "top octave [dB]"]
     print(tables.write_report(args.out, "regression", lines, columns, meta))

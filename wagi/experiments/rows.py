@@ -1,9 +1,8 @@
 """The rows of the paper's tables as settings, at any size.
 
 The paper names layers by the index of their latent: l_f = 7, 9, 11 are features at 64, 128, 256 px and
-l_w = 7, 9, 11, 13 wavelet coefficients at 32, 64, 128, 256 px (paper_vs_references 1). A preset with other
-levels keeps the paper's ratios to its own lowest feature level (portraits.md: those of 256 px are useless at
-small sizes).
+l_w = 7, 9, 11, 13 wavelet coefficients at 32, 64, 128, 256 px (decision 1). A preset with other
+levels keeps the paper's ratios to its own lowest feature level (decision 6).
 """
 
 from collections.abc import Sequence
@@ -48,7 +47,7 @@ class Row:
         return model.fusion_widths + model.fusion_widths[-1:] * max(0, missing)
 
     def missing(self, model: ModelConfig) -> str:
-        """Why this size cannot have the row; empty when it can."""
+        """The reason that this size cannot have the row; empty when it can."""
         top = model.size if self.generator == "stylegan2" else model.size // 2
         for kind, levels in (("features", self.features), ("wavelets", self.wavelets)):
             for level in levels:

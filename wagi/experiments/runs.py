@@ -39,7 +39,7 @@ def digest(value: object) -> str:
 
 
 def data_identity(data: str) -> str:
-    """What a data set is, wherever its folder lies."""
+    """The identity of a data set, wherever its folder lies."""
     meta = Path(data) / "meta.json"
     return meta.read_text() if meta.is_file() else str(data)
 
@@ -56,7 +56,7 @@ class Runs:
     device: str = ""
 
     def folder_of(self, task: Task) -> Path:
-        """Where the task's run lies; the same for every task that computes the same."""
+        """The folder of the task's run; the same for every task that computes the same."""
         model, settings = config.settings(self.preset, task.stage, dict(task.overrides))
         frozen = hashlib.sha256(task.frozen.read_bytes()).hexdigest() if task.frozen else ""
         identity = [config.to_dict(model), config.to_dict(settings), data_identity(self.data), frozen]

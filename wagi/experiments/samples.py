@@ -1,4 +1,4 @@
-"""What the generator draws from parameters alone: samples of new scenes, and the same scenes turned.
+"""Pictures that the generator draws from parameters alone: samples of new scenes, and the same scenes turned.
 
 python -m wagi.evaluate samples --model CHECKPOINT --out OUT --seed 9401
 

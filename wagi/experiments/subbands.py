@@ -1,8 +1,9 @@
-"""Figure 9: what each sub-band carries, by leaving it out.
+"""Figure 9: the share of each sub-band, by leaving it out.
 
-Our sources do not say where the paper leaves them out. Both readings are here: `gate`, the band's
-three coefficients keep what SWAGAN made of the latents (g = h = 0 for that band in wavelet fusion), and
-`image`, the band is zero at the finest level of the final image.
+The paper inverts the transform without the three high bands of one octave (appendix A.2.2, decision 32). Here
+single bands of the finest level are left out, in two places: `gate`, the band's three coefficients keep what
+SWAGAN made of the latents (g = h = 0 for that band in wavelet fusion), and `image`, the band is zero at the
+finest level of the final image.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
         "numbers": "means over images, 8-bit in [-1, 1]; LL to HH: mean squared errors at the finest level",
         "notes": [
             "gate: the wavelet fusion leaves that band to the latents. image: that band is zero in the final "
-            "image. The paper's figure has no numbers; where it leaves the bands out is not in our sources."
+            "image. The paper's figure has no numbers, and leaves out the three high bands of one octave "
+            "at once."
         ],
     }
     columns = ["left out of", "band", "L2", "L_wave", "SSIM", *BANDS]

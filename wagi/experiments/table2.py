@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def gain(before: list[dict], after: list[dict], letter: str) -> str:
-    """How much configuration D changes L2 and L_wave against another one, seed by seed."""
+    """The change that configuration D brings to L2 and L_wave of another one, seed by seed."""
     parts = []
     for name, metric in (("L2", "l2"), ("L_wave", "l_wave")):
         changes = [b["final"][metric] / a["final"][metric] - 1 for a, b in zip(before, after, strict=True)]

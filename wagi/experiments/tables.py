@@ -1,4 +1,4 @@
-"""What every experiment leaves: a markdown table for people, the same as JSON for programs, figures."""
+"""Reports of experiments: a markdown table for people, the same as JSON for programs, figures."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -131,5 +131,5 @@ def ear(portrait: Portrait, side: int) -> np.ndarray:
 
 
 def lobe(portrait: Portrait, side: int) -> np.ndarray:
-    """Where an earring hangs, [3]."""
+    """The place of an earring, [3]."""
     return np.array([side * 0.75 * portrait.head_width, -0.2, 0.02], np.float32)

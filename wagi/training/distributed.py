@@ -1,4 +1,4 @@
-"""What the loop needs of torch.distributed: join the group that torchrun announces, and average tensors."""
+"""The use of torch.distributed: join the group that torchrun announces, and average tensors."""
 
 import os
 from collections.abc import Iterable

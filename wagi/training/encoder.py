@@ -126,7 +126,7 @@ class EncoderStage(Stage):
         ws = self.naive.latents(offsets)
         images = area_resize(self.generator(ws), self.model_config.resolution)
         loss, scalars = self.image_loss(images, target, batch.get("mask"))
-        # The reference drops the delta term once its schedule is over (paper_vs_references 32).
+        # The reference drops the delta term once its schedule is over (decision 26).
         if config.lambda_delta and (self.encoder.stage is not None or not config.progressive_start):
             scalars["delta"] = delta_loss(offsets, self.encoder.stage)
             loss = loss + config.lambda_delta * scalars["delta"]

@@ -34,7 +34,7 @@ def lazy_betas(every: int) -> tuple[float, float]:
 
 
 class Adversarial(Stage):
-    """What both modes share: the discriminator's phases."""
+    """The discriminator's phases, which both modes share."""
 
     config: GeneratorConfig
     name = "generator"

@@ -75,9 +75,9 @@ class InversionStage(Stage):
 
     @torch.no_grad()
     def _task(self, batch: Item, rng: torch.Generator) -> "Task":
-        """What to invert and with which misaligned residual; all constants (paper_vs_references 27).
+        """The targets with their misaligned residuals; all constants (decision 24).
 
-        The residual is the image's own under a random warp (paper_vs_references 25). With true edits at hand
+        The residual is the image's own under a random warp (decision 23). With true edits at hand
         (`--edited`), a share of the images are edits instead, given what `WaGI.edit` carries over.
         """
         image, mask, model = batch["image"], batch.get("mask"), self.model
@@ -107,7 +107,7 @@ class InversionStage(Stage):
         return loss, {"ada": loss, **self._against_nothing(aligned, task.given, task.residual)}
 
     def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """The whole model; all losses reach ADA (paper_vs_references 27)."""
+        """The whole model; all losses reach ADA (decision 24)."""
         config, model, task = self.config, self.model, self._task(batch, rng)
         aligned, image = model.fuse(task.ws, task.state, task.naive, task.given)
         target = area_resize(task.target, model.resolution)
@@ -118,7 +118,7 @@ class InversionStage(Stage):
 
     @staticmethod
     def _against_nothing(aligned: Tensor, warped: Tensor, residual: Tensor) -> Scalars:
-        """L1 to the true residual after ADA and without it: ADA must win to be of use (portraits.md)."""
+        """L1 to the true residual after ADA and without it: ADA must win to be of use (decision 28)."""
         return {"ada_l1": (aligned - residual).abs().mean(), "warped_l1": (warped - residual).abs().mean()}
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:

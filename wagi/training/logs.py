@@ -1,4 +1,4 @@
-"""Where a run tells how it goes: metrics.jsonl, TensorBoard, picture grids, one progress line on stderr."""
+"""The log of a run: metrics.jsonl, TensorBoard, picture grids, one progress line on stderr."""
 
 import contextlib
 import json

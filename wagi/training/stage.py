@@ -1,4 +1,4 @@
-"""What a training stage offers to the loop."""
+"""The interface between a training stage and the loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Phase:
 
 
 class Stage:
-    """What a stage offers to the loop. `models` are trained; `frozen` go into the checkpoint unchanged."""
+    """A training stage. `models` are trained; `frozen` go into the checkpoint unchanged."""
 
     name: str
     model_config: ModelConfig

@@ -1,8 +1,8 @@
-"""What the inversion stage does to its data: a perspective warp of the residual (HFGI section 3.3), colours.
+"""Augmentation of the inversion stage: a perspective warp of the residual (HFGI section 3.3), colours.
 
 The same distribution as torchvision's RandomPerspective: each corner moves inwards by whole pixels, uniform
 from 0 to int(distortion * R / 2) in x and in y; bilinear, zero outside. torchvision draws one warp per batch,
-here each image has its own unless `per_sample` is off (paper_vs_references 24).
+here each image has its own unless `per_sample` is off (decision 22).
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def random_corners(n: int, height: int, width: int, distortion: float, rng: torch.Generator) -> Tensor:
-    """Where the corners TL, TR, BR, BL of an image go: [n, 4, 2] as (x, y) in pixels, float64."""
+    """New places of an image's corners TL, TR, BR, BL: [n, 4, 2] as (x, y) in pixels, float64."""
     limits = (int(distortion * (width // 2)), int(distortion * (height // 2)))
     inwards = torch.stack([torch.randint(0, limit + 1, (n, 4), generator=rng) for limit in limits], dim=2)
     sign = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
