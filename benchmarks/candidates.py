@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wagi_rt import backends
+from wagi_rt import manifest as manifests
+from wagi_rt.chain import FUSED, PIPELINE
+from wagi_rt.engines.base import EngineChoice, GraphEngine
 from wagi_rt.errors import UserError
+from wagi_rt.session import Session
 
 # Name -> what it is. Those of PyTorch need the model's checkpoint; the others run its bundle.
 BACKENDS = {
@@ -53,22 +58,22 @@ class Skip(Exception):
     """This candidate cannot run here; the text says why."""
 
 
-class Timed:
-    """A runtime backend that writes down how long each graph took (ms)."""
+Times = dict[str, list[float]]  # graph -> ms of each run
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.times: dict[str, list[float]] = defaultdict(list)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        return functools.partial(self._run, found) if name in ("run", "run_resident") else found
+def timed(engine: GraphEngine) -> tuple[GraphEngine, Times]:
+    """The engine as one that writes down how long each graph took."""
+    times: Times = defaultdict(list)
 
-    def _run(self, method: Callable[..., Any], graph: str, *rest: Any) -> Any:
+    def run(graph: str, inputs: Any, keep: frozenset[str]) -> Any:
         started = time.perf_counter()
-        found = method(graph, *rest)
-        self.times[graph].append((time.perf_counter() - started) * 1000)
+        found = engine._run(graph, inputs, keep)
+        times[graph].append((time.perf_counter() - started) * 1000)
         return found
+
+    watched = copy.copy(engine)
+    watched._run = run  # type: ignore[method-assign]
+    return watched, times
 
 
 class Opener:
@@ -81,7 +86,7 @@ class Opener:
     def __init__(self, checkpoint: Path | None, bundles: dict[str, Path], threads: int, device: str) -> None:
         self.checkpoint, self.bundles = checkpoint, bundles
         self.threads, self.device = threads, device
-        self.timed: dict[Key, Timed] = {}
+        self.timed: dict[Key, Times] = {}
         self.opened: dict[tuple[str, str], Any] = {}  # (backend, precision) -> what runs it
         self._pipelines: dict[str, Any] = {}
 
@@ -127,7 +132,7 @@ class Opener:
         from export.graphs import build_graphs
 
         if precision not in self._pipelines:
-            self._pipelines[precision] = build_graphs(self.model, precision)[-1].module.to(self.device)
+            self._pipelines[precision] = build_graphs(self.model, precision)[PIPELINE].module.to(self.device)
         return self._pipelines[precision]
 
     def _example(self, batch: int) -> Any:
@@ -147,31 +152,21 @@ class Opener:
         return work
 
     def _runtime(self, key: Key) -> Work:
-        from wagi_rt import backends
-        from wagi_rt import manifest as manifests
-        from wagi_rt.session import Session
-
         name, _, separate = key.backend.partition("-")
-        wanted = key.precision if key.precision == "bf16" else None
+        device = "cuda" if name == "trt" else self.device
+        choice = EngineChoice(name, device, self.threads, key.precision if key.precision == "bf16" else None)
         bundle = self.bundle(key.precision)
-        backends.check(name, None if name == "trt" else self.device, wanted)
+        backends.check(choice)
         if separate:
-            make = functools.partial(Session, bundle, name, self.device, self.threads, wanted, naive=True)
-            session = copy.copy(self._once(key, make))  # each batch writes down its own times
-            session.backend = self.timed[key] = Timed(session.backend)
+            session = copy.copy(self._once(key, lambda: Session(bundle, choice, naive=True)))
+            session.engine, self.timed[key] = timed(session.engine)  # each batch writes down its own times
             return lambda images: session.run(images).image
         # Not through a Session, which refuses bf16 where its parity is low: the report states the parity.
         manifest = manifests.read(bundle)
-        if manifests.PIPELINE not in manifest.graphs:
+        if PIPELINE not in manifest.graphs:
             raise Skip("the bundle has no pipeline graph")
-        options = {"pieces": False, "precision": wanted}
-        device = "cuda" if name == "trt" else self.device
-        backend = self._once(
-            key, lambda: backends.open_backend(name, manifest, device, self.threads, **options)[1]
-        )
-        if hasattr(backend, "run_pipeline"):
-            return lambda images: backend.run_pipeline(images)["result"]
-        return lambda images: backend.run(manifests.PIPELINE, {"image": images})["result"]
+        engine = self._once(key, lambda: backends.open_engine(manifest, choice, FUSED)[1])
+        return lambda images: engine.run_chain(FUSED, {"image": images})["result"]
 
     def _once(self, key: Key, make: Callable[[], Any]) -> Any:
         """One backend in one precision, for all batch sizes: full-size models are large."""

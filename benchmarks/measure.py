@@ -16,6 +16,7 @@ from benchmarks.models import prepare
 from benchmarks.timing import Samples, interleave
 from wagi_rt import decoding, pictures, probes
 from wagi_rt import manifest as manifests
+from wagi_rt.chain import INVERSION, PIPELINE
 from wagi_rt.errors import UserError
 
 Say = Callable[[str], None]
@@ -41,8 +42,8 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
         result = work(images[key.batch])[:1]  # also compiles what compiles at the first run
         first = result if first is None else first
         psnr[key] = round(min(probes.psnr(result, first), _EQUAL_DB), 1)
-    for timed in opener.timed.values():
-        timed.times.clear()
+    for times in opener.timed.values():
+        times.clear()
     calls: dict[Any, Callable[[], object]] = {
         key: (lambda work=work, batch=images[key.batch]: work(batch)) for key, work in works.items()
     }
@@ -121,7 +122,7 @@ def _floors(
     manifest: manifests.Manifest, rates: dict[str, floor.Rates], batches: list[str]
 ) -> dict[str, Any]:
     """{precision: {batch: {graph: what floor.describe says}}}."""
-    names = [name for name in (*manifests.GRAPHS, manifests.PIPELINE) if name in manifest.graphs]
+    names = [name for name in (*INVERSION.graphs, PIPELINE) if name in manifest.graphs]
     layers = {
         (name, batch): floor.layers(manifest.folder / manifest.graphs[name].file, int(batch))
         for name in names
@@ -149,8 +150,8 @@ def _entry(
         "cold_start_ms": None,
         "peak_rss_mb": None,
     }
-    if manifests.PIPELINE in manifest.graphs:
-        path = manifest.folder / manifest.graphs[manifests.PIPELINE].file
+    if PIPELINE in manifest.graphs:
+        path = manifest.folder / manifest.graphs[PIPELINE].file
         least = floor.floor_ms(floor.layers(path, key.batch), rates[key.precision], key.precision)
         entry["floor_multiple"] = _multiple(latency["p50"], least)
     return entry
@@ -170,8 +171,8 @@ def _compare(runs: list[dict[str, Any]]) -> None:
 def _add_graphs(report: dict[str, Any], opener: Opener, warmup: int) -> None:
     """Latency of every graph, from the runs of the separate graphs."""
     for run in report["runs"]:
-        timed = opener.timed.get(Key(run["backend"], run["precision"], run["batch"]))
-        if timed is None:
+        graphs = opener.timed.get(Key(run["backend"], run["precision"], run["batch"]))
+        if graphs is None:
             continue
         floors = report["floor"][run["precision"]][str(run["batch"])]
         run["graph_ms"] = {
@@ -179,7 +180,7 @@ def _add_graphs(report: dict[str, Any], opener: Opener, warmup: int) -> None:
                 "p50": round(p50 := statistics.median(times[warmup:]), 3),
                 "floor_multiple": _multiple(p50, floors[name]["floor_ms"]),
             }
-            for name, times in timed.times.items()
+            for name, times in graphs.items()
         }
 
 

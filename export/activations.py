@@ -30,13 +30,13 @@ class _Largest(TorchFunctionMode):
 
 
 @torch.no_grad()
-def largest_activations(graphs: list[Graph], inputs: dict[str, dict[str, Tensor]]) -> dict[str, float]:
+def largest_activations(graphs: dict[str, Graph], inputs: dict[str, dict[str, Tensor]]) -> dict[str, float]:
     """Graph -> largest absolute value, for inputs by graph and name.
 
     The modules run in FP32 with the scales of their own precision, so that an overflow shows as its size.
     """
     found = {}
-    for graph in graphs:
+    for graph in graphs.values():
         module = copy.deepcopy(graph.module).float()
         with _Largest() as largest:
             module(*(inputs[graph.name][key] for key in graph.inputs))

@@ -15,21 +15,22 @@ import onnx_ir as ir
 import torch
 
 from export.activations import MOST_FOR_HALF, largest_activations
-from export.graphs import Graph, build_graphs
+from export.graphs import Graph, build_graphs, tensor_shapes
 from export.parity import Arrays, Row, compare, failure, make_probes, reference
 from export.pipeline import join
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.model import WaGI
 from wagi_rt import probes
+from wagi_rt.chain import PIPELINE, Shapes
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import PIPELINE, SCHEMA, file_sha256
+from wagi_rt.manifest import SCHEMA, file_sha256
 
 MANIFEST = "manifest.json"
 # Arithmetic and storage. Weights rounded to half change every value by up to 2^-11, and a network of some
 # forty layers adds that up: the wider limits are what rounding costs, not what the engine adds.
 FP32, HALF_WEIGHTS, HALF = "fp32", "fp16-weights", "fp16"
-# Largest absolute difference from PyTorch in FP32, and least PSNR in dB (performance.md, goals).
+# Largest absolute difference from PyTorch in FP32, and least PSNR in dB.
 TOLERANCES = {FP32: 1e-3, HALF_WEIGHTS: 5e-2, HALF: 2e-1}
 LIMITS_DB = {FP32: 80.0, HALF_WEIGHTS: 55.0, HALF: 55.0}
 MAX_OPSET = 23
@@ -110,7 +111,8 @@ def export_model(
         seeded = probes.images(model.generator.size, PARITY_SEED)
         results = reference(model, seeded)
         largest = _measure(graphs, results if images is None else reference(model, images), precision)
-        write_graphs(traced or trace_one_by_one(graphs, opset, report), graphs, beside, precision)
+        parts = traced or trace_one_by_one(graphs, opset, report)
+        write_graphs(parts, tensor_shapes(model), beside, precision)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
         described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
@@ -143,7 +145,7 @@ def arithmetic(precision: str) -> str:
 
 
 def _measure(
-    graphs: list[Graph], results: dict[str, tuple[Arrays, Arrays]], precision: str
+    graphs: dict[str, Graph], results: dict[str, tuple[Arrays, Arrays]], precision: str
 ) -> dict[str, float]:
     """Largest activation of every graph; UserError when half precision could not hold it."""
     inputs = {
@@ -169,10 +171,10 @@ class ParityError(UserError):
 
 
 def trace_one_by_one(
-    graphs: list[Graph], opset: int, report: Callable[[str], None]
+    graphs: dict[str, Graph], opset: int, report: Callable[[str], None]
 ) -> Iterator[tuple[str, ir.Model]]:
     """One graph in memory at a time: the weights of a large model fill gigabytes."""
-    separate = [graph for graph in graphs if graph.name != PIPELINE]
+    separate = [graph for graph in graphs.values() if graph.name != PIPELINE]
     for number, graph in enumerate(separate, 1):
         report(f"tracing {graph.name} ({number} of {len(separate)})")
         yield graph.name, trace(graph.module, graph.inputs, list(graph.outputs), opset)
@@ -186,28 +188,24 @@ def trace_graphs(model: WaGI, precision: str = FP32, opset: int = DEFAULT_OPSET)
 
 def write_graphs(
     traced: Mapping[str, ir.Model] | Iterable[tuple[str, ir.Model]],
-    graphs: list[Graph],
+    shapes: Shapes,
     folder: Path,
     precision: str,
 ) -> None:
-    """The five graphs, then the pipeline, which is made of the written files."""
+    """The separate graphs, then the pipeline, which is made of the written files."""
     with WeightStore(folder) as store:
         for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
             write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
-        pipeline = graphs[-1]
-        tensors = {key: tuple(value.shape[1:]) for key, value in pipeline.inputs.items()}
-        tensors |= {key: shape[1:] for key, shape in pipeline.outputs.items()}
-        factor = tensors["image"][-1] // tensors["naive_r"][-1]
-        write_graph(join(folder, tensors, factor), folder / f"{PIPELINE}.onnx", store, half_weights=False)
+        write_graph(join(folder, shapes), folder / f"{PIPELINE}.onnx", store, half_weights=False)
 
 
 def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
-    return {"shape": ["N", *shape[1:]], "dtype": "float32"}
+    return {"shape": ["N", *shape], "dtype": "float32"}
 
 
 def _manifest(
     model: WaGI,
-    graphs: list[Graph],
+    graphs: dict[str, Graph],
     folder: Path,
     name: str,
     precision: str,
@@ -220,12 +218,12 @@ def _manifest(
         graph.name: {
             "file": f"{graph.name}.onnx",
             "sha256": file_sha256(folder / f"{graph.name}.onnx"),
-            "inputs": {key: _tensor(tuple(value.shape)) for key, value in graph.inputs.items()},
+            "inputs": {key: _tensor(tuple(value.shape[1:])) for key, value in graph.inputs.items()},
             "outputs": {key: _tensor(shape) for key, shape in graph.outputs.items()},
             **limits,
             "max_activation": largest[graph.name],
         }
-        for graph in graphs
+        for graph in graphs.values()
     }
     return {
         "schema": SCHEMA,

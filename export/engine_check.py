@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from wagi_rt.engines.ort import OrtBackend
-from wagi_rt.engines.trt import CHAIN, RESIDUAL, SHRINK, tensors
+from wagi_rt import probes
+from wagi_rt.chain import FUSED, INVERSION, PIPELINE, walk
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import PIPELINE, Manifest
-from wagi_rt.pictures import area_resize
+from wagi_rt.manifest import Manifest
 
 Arrays = dict[str, np.ndarray]
-# For graphs without a limit: bundles of schema 1, and FP32 arithmetic between the graphs.
-DEFAULT_LIMIT_DB, EXACT_LIMIT_DB = 55.0, 90.0
+EXACT_LIMIT_DB = 90.0  # of the FP32 arithmetic between the graphs
 _IDENTICAL_DB = 200.0  # instead of infinity, which JSON has not
 
 
@@ -24,43 +23,29 @@ def references(
     manifest: Manifest, images: np.ndarray, names: Iterable[str]
 ) -> dict[str, tuple[Arrays, Arrays]]:
     """ONNX Runtime's (inputs, outputs) of the engines `names` for images [N, 3, S, S], as in an inversion."""
-    names, known, results = set(names), {"image": images}, {}
-    with OrtBackend(manifest, "cpu") as backend:
-        if names - {PIPELINE}:
-            for name, renamed in CHAIN:
-                inputs = {key: known[key] for key in tensors(manifest, name)[0]}
-                outputs = _glue(manifest, name, inputs) or backend.run(name, inputs)
-                results[name] = (inputs, outputs)
-                known |= {renamed.get(key, key): value for key, value in outputs.items()}
-        if PIPELINE in names:
-            results[PIPELINE] = ({"image": images}, backend.run(PIPELINE, {"image": images}))
-    return {name: result for name, result in results.items() if name in names}
-
-
-def _glue(manifest: Manifest, name: str, inputs: Arrays) -> Arrays:
-    """wagi_rt.session's arithmetic between the graphs; empty for a graph of the bundle."""
-    if name == SHRINK:
-        return {"image_r": area_resize(inputs["image"], manifest.resolution)}
-    if name == RESIDUAL:
-        naive_r = area_resize(inputs["naive"].clip(-1, 1), manifest.resolution)
-        return {"naive_r": naive_r, "residual": inputs["image_r"] - naive_r}
-    return {}
+    wanted, found = set(names), {}
+    chains = [FUSED] * (PIPELINE in wanted) + [INVERSION] * bool(wanted - {PIPELINE})
+    with OrtEngine(manifest) as engine:
+        for chain in chains:
+            for step, inputs, outputs in walk(
+                chain,
+                {"image": images},
+                lambda step, given: engine.run(step.name, given),
+                manifest.resolution,
+            ):
+                found[step.name] = (inputs, outputs)
+    return {name: result for name, result in found.items() if name in wanted}
 
 
 def psnr_db(found: np.ndarray, wanted: np.ndarray) -> float:
     """Peak signal-to-noise ratio; the peak is the range of `wanted` (about 2 for images). NaN stays NaN."""
-    error = float(np.mean((found.astype(np.float64) - wanted) ** 2))
     peak = float(wanted.max() - wanted.min()) or 1.0
-    if error == 0:
-        return _IDENTICAL_DB
-    return float(min(10 * np.log10(peak**2 / error), _IDENTICAL_DB))
+    return float(np.minimum(probes.psnr(found, wanted, peak), _IDENTICAL_DB))
 
 
 def limit_db(manifest: Manifest, name: str) -> float:
-    if name not in manifest.graphs:
-        return EXACT_LIMIT_DB
-    limit = manifest.graphs[name].limit_psnr_db
-    return DEFAULT_LIMIT_DB if limit is None else limit
+    graph = manifest.graphs.get(name)
+    return graph.limit_psnr_db if graph else EXACT_LIMIT_DB
 
 
 def check(

@@ -8,10 +8,10 @@ from typing import Any
 from export.engine_build import Options, build
 from export.engine_check import Arrays, check, limit_db
 from export.glue import write_glue
+from wagi_rt.chain import STEPS, Chain
 from wagi_rt.engines import trt_plans
-from wagi_rt.engines.trt import tensors
 from wagi_rt.engines.trt_plans import Record, Target
-from wagi_rt.engines.trt_program import Engines, Program, logger
+from wagi_rt.engines.trt_program import Program, Runtime, logger
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
 
@@ -41,12 +41,12 @@ class Maker:
         target: Target,
         options: Options,
         builder: Any,
-        engines: Engines,
+        runtime: Runtime,
         say: Callable[[str], None],
     ) -> None:
-        """builder: the full tensorrt; engines: the runtime that will run the plans."""
+        """builder: the full tensorrt; runtime: what will run the plans."""
         self.manifest, self.target, self.options = manifest, target, options
-        self.builder, self.engines, self.say = builder, engines, say
+        self.builder, self.runtime, self.say = builder, runtime, say
         self.log = logger(builder)
 
     def make(self, name: str, reference: tuple[Arrays, Arrays], scratch: Path) -> str:
@@ -54,14 +54,15 @@ class Maker:
 
         Raises UserError, with nothing stored, when it cannot be built or computes something else.
         """
-        inputs, outputs = shapes = tensors(self.manifest, name)
+        step = STEPS[name]._replace(renamed=())
+        shapes = self.manifest.tensors(step)
         graph = self.manifest.graphs.get(name)
         path = self.manifest.folder / graph.file if graph else write_glue(self.manifest, name, scratch)
         timings = trt_plans.cache() / f"{self.target.key}.timing"
         self.log.clear()
-        built = build(self.builder, self.log, path, inputs, self.options, timings, self.say)
-        engine = self.engines.deserialise(f"engine '{name}'", built.plan, shapes)
-        program = Program(self.engines.device, [(engine, {})], inputs, list(outputs))
+        built = build(self.builder, self.log, path, shapes[0], self.options, timings, self.say)
+        plan = self.runtime.deserialise(f"engine '{name}'", built.plan, shapes)
+        program = Program(self.runtime.device, [(plan, step)], Chain.of(step))
         try:
             limit = limit_db(self.manifest, name)
             measured = check(name, program.run, reference, self._batches(), limit)
@@ -89,7 +90,7 @@ class Maker:
             gpu=target.gpu,
             tensorrt=target.tensorrt,
             precision=target.precision,
-            versions={"tensorrt": self.builder.__version__, "driver_cuda": self.engines.device.driver},
+            versions={"tensorrt": self.builder.__version__, "driver_cuda": self.runtime.device.driver},
             batch=_batch(self.options),
             version_compatible=self.options.version_compatible,
             plugin_layers=plugin_layers,

@@ -1,53 +1,97 @@
-"""The arithmetic between a bundle's graphs as two small ONNX graphs, for chains that stay on the GPU.
+"""The arithmetic between a bundle's graphs in ONNX: the twin of every function of `wagi_rt.chain.GLUE`.
 
-`wagi_rt.engines.trt.CHAIN` runs them between the bundle's own; the definition is `wagi_rt.session`: area
-resize to the residual's resolution, and the residual of the clipped naive image (the paper's section 3.2).
+The pipeline takes the nodes in (export/pipeline.py); engines that stay on a GPU get each function as a small
+graph of its own.
 """
 
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+import onnx_ir as ir
 
-from wagi_rt.engines.trt import RESIDUAL, SHRINK, glue
+from wagi_rt.chain import FADE_CHANGE, FADE_SHARE, STEPS, Step
 from wagi_rt.manifest import Manifest, Shapes
 
 _OPSET, _IR = 18, 9
 
 
-def _shrink(source: str, target: str, factor: int) -> onnx.NodeProto:
-    """Area resize by a whole factor is average pooling."""
-    sides = [factor, factor]
-    return helper.make_node("AveragePool", [source], [target], kernel_shape=sides, strides=sides)
+class Nodes:
+    """Nodes of a graph in the making, with its initialisers by name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+        self.initializers: list[ir.Value] = []
+
+    def add(self, op: str, inputs: list[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
+        node = ir.node(op, inputs, attributes=attributes, name=name)
+        node.outputs[0].name = name
+        node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def store(self, value: ir.Value) -> ir.Value:
+        """`value` as an initialiser; one of the name that is there already serves again."""
+        known = next((other for other in self.initializers if other.name == value.name), None)
+        if known is None:
+            self.initializers.append(value)
+        return known or value
+
+    def scalar(self, number: float) -> ir.Value:
+        tensor = ir.tensor(float(number), ir.DataType.FLOAT)
+        return self.store(ir.Value(name=f"scalar_{number}", const_value=tensor))
+
+    def axes(self, *axes: int) -> ir.Value:
+        tensor = ir.tensor(list(axes), ir.DataType.INT64)
+        return self.store(ir.Value(name=f"axes_{'_'.join(map(str, axes))}", const_value=tensor))
 
 
-def _nodes(name: str, factor: int) -> list[onnx.NodeProto]:
-    if name == SHRINK:
-        return [_shrink("image", "image_r", factor)]
-    return [
-        helper.make_node("Clip", ["naive", "least", "most"], ["clipped"]),
-        _shrink("clipped", "naive_r", factor),
-        helper.make_node("Sub", ["image_r", "naive_r"], ["residual"]),
-    ]
+def twin(nodes: Nodes, step: Step, inputs: list[ir.Value], size: int, resolution: int) -> ir.Value:
+    """The glue `step` as nodes => its output; size: of the images, a multiple of `resolution`."""
+    add, output = nodes.add, step.makes[step.outputs[0]]
+    factor = size // resolution
+
+    def shrink(value: ir.Value) -> ir.Value:  # area resize by a whole factor is average pooling
+        if factor == 1:
+            return value
+        return add("AveragePool", [value], output, kernel_shape=[factor] * 2, strides=[factor] * 2)
+
+    if step.name == "shrink":
+        return shrink(inputs[0])
+    if step.name == "low_fidelity":
+        limits = [nodes.scalar(-1), nodes.scalar(1)]
+        return shrink(add("Clip", [inputs[0], *limits], output if factor == 1 else f"{output}/valid"))
+    if step.name == "subtract":
+        return add("Sub", inputs, output)
+    assert step.name == "fade", step.name
+    residual, before, after = inputs
+    side = resolution // FADE_SHARE | 1
+    moved = add("Sub", [after, before], f"{output}/moved")
+    squares = add("Mul", [moved, moved], f"{output}/squares")
+    change = add("ReduceMean", [squares, nodes.axes(1)], f"{output}/change", keepdims=1)
+    window = {"kernel_shape": [side, side], "pads": [side // 2] * 4, "count_include_pad": 0}
+    windows = add("AveragePool", [change], f"{output}/windows", **window)  # type: ignore[arg-type]
+    shares = add("Div", [windows, nodes.scalar(FADE_CHANGE)], f"{output}/shares")
+    return add("Div", [residual, add("Add", [shares, nodes.scalar(1)], f"{output}/trust")], output)
 
 
 def write_glue(manifest: Manifest, name: str, folder: Path) -> Path:
-    """Write the graph `name` (SHRINK or RESIDUAL) for this bundle's sizes; float32, dynamic batch."""
-    inputs, outputs = glue(manifest)[name]
-    limits = {"least": -1.0, "most": 1.0} if name == RESIDUAL else {}
-    graph = helper.make_graph(
-        _nodes(name, manifest.size // manifest.resolution),
-        name,
-        _values(inputs),
-        _values(outputs),
-        [helper.make_tensor(key, TensorProto.FLOAT, [], [value]) for key, value in limits.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-    onnx.checker.check_model(model, full_check=True)
+    """Write the function `name` of the chain as a graph for this bundle's sizes; float32, dynamic batch."""
+    step = STEPS[name]
+    inputs, outputs = (_values(shapes) for shapes in manifest.tensors(step))
+    nodes = Nodes()
+    found = twin(nodes, step._replace(renamed=()), inputs, manifest.size, manifest.resolution)
+    if found in inputs:  # equal sizes: nothing to shrink
+        found = nodes.add("Identity", [found], step.outputs[0])
+    found.shape = outputs[0].shape
+    graph = ir.Graph(
+        inputs, [found], nodes=nodes.nodes, initializers=nodes.initializers, opset_imports={"": _OPSET},
+        name=name,
+    )  # fmt: skip
     path = folder / f"{name}.onnx"
-    onnx.save(model, path)
+    onnx.save(ir.to_proto(ir.Model(graph, ir_version=_IR)), path)
+    onnx.checker.check_model(str(path), full_check=True)
     return path
 
 
-def _values(shapes: Shapes) -> list[onnx.ValueInfoProto]:
-    return [helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", *s]) for k, s in shapes.items()]
+def _values(shapes: Shapes) -> list[ir.Value]:
+    return [ir.val(name, ir.DataType.FLOAT, ["N", *shape]) for name, shape in shapes.items()]

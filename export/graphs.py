@@ -1,10 +1,9 @@
 """The graphs of a bundle in the export formulation: modules around a WaGI model, which is never edited.
 
     graphs = build_graphs(model, precision="fp16")         # encoder, prefix, naive, align, decode, pipeline
-    ws, naive_r, result = graphs[-1].module.cuda()(images.cuda())
+    ws, naive_r, result = graphs["pipeline"].module.cuda()(images.cuda())
 
-`wagi_rt.manifest.GRAPHS` names the inputs and outputs of the five; the arithmetic between them (area resize,
-residual) is that of `wagi_rt.session`, and in the pipeline that of `Pipeline`. Inputs and outputs are FP32 in
+`wagi_rt.chain` names their inputs and outputs and says what lies between them. Inputs and outputs are FP32 in
 both precisions.
 """
 
@@ -19,7 +18,8 @@ from wagi.model import WaGI, area_resize
 from wagi.networks.fusion import Gates
 from wagi.networks.layers import channels
 from wagi.networks.swagan import NO_GATES
-from wagi_rt.manifest import GRAPHS, PIPELINE, PIPELINE_TENSORS
+from wagi_rt import chain
+from wagi_rt.chain import FUSED, INVERSION, PIPELINE
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _SINGLE = torch.float32
@@ -126,12 +126,12 @@ class Pipeline(nn.Module):
 
 @dataclass(frozen=True)
 class Graph:
-    """One module, example inputs by name, and its outputs' names and shapes (batch included)."""
+    """One module, example inputs by name, and its outputs' names and shapes (without the batch)."""
 
     name: str
     module: nn.Module
     inputs: dict[str, Tensor]
-    outputs: dict[str, tuple[int, ...]]
+    outputs: chain.Shapes
 
     @torch.no_grad()
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -141,8 +141,8 @@ class Graph:
 
 
 @torch.no_grad()
-def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -> list[Graph]:
-    """The graphs in the order in which the runtime runs them, the fused pipeline last.
+def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -> dict[str, Graph]:
+    """The graphs by name in the order in which the runtime runs them, the fused pipeline last.
 
     Args: model: in eval mode, FP32, on the CPU. precision: fp32 or fp16. up: one of synthesis.UP_FORMS.
     """
@@ -153,29 +153,22 @@ def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -
         "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis), "align": align,
         "decode": decode, PIPELINE: Pipeline(encoder, align, decode, model.resolution),
     }  # fmt: skip
-    shapes = _shapes(model)
-    contract = {**GRAPHS, PIPELINE: PIPELINE_TENSORS}
-    # Separate tensors: the tracer takes one tensor given twice for one input.
-    return [
-        Graph(
-            name,
-            module.eval(),
-            {key: torch.zeros(shapes[key]) for key in contract[name][0]},
-            {key: shapes[key] for key in contract[name][1]},
-        )
-        for name, module in modules.items()
-    ]
+    known = tensor_shapes(model)
+    graphs = {}
+    for name, step in {**INVERSION.graphs, **FUSED.graphs}.items():
+        inputs, outputs = step.shapes(known)
+        # Separate tensors: the tracer takes one tensor given twice for one input.
+        examples = {key: torch.zeros(_EXAMPLE_BATCH, *shape) for key, shape in inputs.items()}
+        graphs[name] = Graph(name, modules[name].eval(), examples, outputs)
+    return graphs
 
 
-def _shapes(model: WaGI) -> dict[str, tuple[int, ...]]:
-    """Every tensor between the graphs by name, with the example batch."""
+def tensor_shapes(model: WaGI) -> chain.Shapes:
+    """Every tensor of the chains, without the batch."""
     generator, start = model.generator, model.fusion_start
-    n, small, large = _EXAMPLE_BATCH, model.resolution, generator.size
-    pictures = {key: (n, 3, small, small) for key in ("image_r", "naive_r", "residual", "aligned")}
-    return {
-        **pictures,
-        **{key: (n, 3, large, large) for key in ("image", "result")},
-        "ws": (n, generator.n_latent, generator.style_dim),
-        "feature": (n, channels(start, *generator.width), start, start),
-        "skip": (n, bands(generator), start // 2, start // 2),
+    state = {
+        "feature": (channels(start, *generator.width), start, start),
+        "skip": (bands(generator), start // 2, start // 2),
     }
+    latents = (generator.n_latent, generator.style_dim)
+    return chain.shapes(generator.size, model.resolution, latents, state)

@@ -17,12 +17,13 @@ from torch import Tensor
 from export.engine_check import psnr_db
 from wagi.model import WaGI, area_resize
 from wagi_rt import probes
+from wagi_rt.chain import FUSED, INVERSION, PIPELINE, walk
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import GRAPHS, PIPELINE, PIPELINE_TENSORS
+from wagi_rt.manifest import Graph
 from wagi_rt.session import Session
 
 # Names of the rows that are not graphs: the separate graphs run in turn, and one image at a time.
-INVERSION, BATCHES = "inversion", "batch 1 = 3"
+WHOLE, BATCHES = "inversion", "batch 1 = 3"
 Arrays = dict[str, np.ndarray]
 
 
@@ -53,25 +54,26 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays
         known: dict[str, Tensor] = {
             "image": x,
             "image_r": area_resize(x, model.resolution),
-            "naive_r": model.low_fidelity(naive),
             "ws": inversion.ws,
             "feature": state.x,
             "skip": state.skip,
+            "naive": naive,
+            "naive_r": model.low_fidelity(naive),
             "residual": inversion.residual,
             "aligned": inversion.aligned,
             "result": inversion.image,
         }
     arrays = {key: value.numpy() for key, value in known.items()}
-    results = {}
-    for name, (inputs, outputs) in {**GRAPHS, PIPELINE: PIPELINE_TENSORS}.items():
-        images_out = {"naive": naive.numpy(), "decode": inversion.image.numpy()}
-        found = {key: images_out[name] if key == "image" else arrays[key] for key in outputs}
-        results[name] = ({key: arrays[key] for key in inputs}, found)
-    return results
+    return {
+        name: (
+            {own: arrays[key] for own, key in step.reads.items()},
+            {own: arrays[key] for own, key in step.makes.items()},
+        )
+        for name, step in {**INVERSION.graphs, **FUSED.graphs}.items()
+    }
 
 
-def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], limits: Any) -> Row:
-    """limits: what has `tolerance` and `limit_psnr_db` (a graph of the manifest)."""
+def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], limits: Graph) -> Row:
     pairs = list(zip(found, wanted, strict=True))
     difference = max(float(np.abs(f - w).max()) for f, w in pairs)
     if not all(np.isfinite(f).all() and np.isfinite(w).all() for f, w in pairs):
@@ -82,7 +84,7 @@ def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], l
         psnr=min(psnr_db(f, w) for f, w in pairs),
         scale=max(float(np.abs(w).max()) for _, w in pairs),
         tolerance=limits.tolerance,
-        limit=limits.limit_psnr_db or 0.0,
+        limit=limits.limit_psnr_db,
         values=sum(w.size for _, w in pairs),
     )
 
@@ -100,19 +102,17 @@ def compare(bundle: Path, model: WaGI, images: np.ndarray) -> list[Row]:
         graphs, rows = session.manifest.graphs, []
         for name in [name for name in wanted if name in graphs]:
             inputs, outputs = wanted[name]
-            found = session.backend.run(name, inputs)
+            found = session.engine.run(name, inputs)
             rows.append(_row(name, [found[key] for key in outputs], outputs.values(), graphs[name]))
         inversion = session.run(images)
         pair = [wanted[name][1]["image"] for name in ("naive", "decode")]
-        rows.append(_row(INVERSION, [inversion.naive, inversion.image], pair, graphs["decode"]))
+        assert inversion.naive is not None
+        rows.append(_row(WHOLE, [inversion.naive, inversion.image], pair, graphs["decode"]))
         rows.append(_batches(session, images, inversion.image))
     return rows
 
 
 # ---------------------------------------------------------------------------------------------- probes
-
-_PROBED = {"encoder": ("ws",), "prefix": ("feature", "skip"), "naive": ("image",), "align": ("aligned",),
-           "decode": ("image",)}  # fmt: skip
 
 
 def make_probes(results: dict[str, tuple[Arrays, Arrays]], seed: int) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def make_probes(results: dict[str, tuple[Arrays, Arrays]], seed: int) -> dict[st
     => {"seed", "values": {graph: {output: [64 numbers]}}}
     """
     values = {
-        name: {key: [float(v) for v in probes.pick(results[name][1][key], seed)] for key in outputs}
-        for name, outputs in _PROBED.items()
+        name: {key: [float(v) for v in probes.pick(results[name][1][key], seed)] for key in step.outputs}
+        for name, step in INVERSION.graphs.items()
     }
     return {"seed": seed, "values": values}
 
@@ -131,40 +131,25 @@ def compare_probes(bundle: Path) -> list[Row]:
     """The bundle against its stored probes; graphs are fed with each other's results, as in an inversion."""
     with Session(bundle) as session:
         manifest = session.manifest
-        try:
-            stored = manifest.source["probes"]
-            seed, values = int(stored["seed"]), stored["values"]
-            wanted = {
-                name: {key: np.array(values[name][key], np.float32) for key in outputs}
-                for name, outputs in _PROBED.items()
-            }
-        except (KeyError, TypeError, ValueError):
+        stored = probes.stored(manifest)
+        if stored is None or set(stored.values) != set(INVERSION.graphs):
             message = "no stored reference values; compare with its model: --checkpoint C"
-            raise UserError(f"{bundle}: {message}") from None
-        images = probes.images(manifest.size, seed)
-        found = session_results(session, images)
+            raise UserError(f"{bundle}: {message}")
+        seed, wanted = stored
+        tensors = {"image": probes.images(manifest.size, seed)}
+        steps = walk(
+            INVERSION, tensors, lambda step, given: session.engine.run(step.name, given), manifest.resolution
+        )
+        found = {step.name: outputs for step, _, outputs in steps}
         if PIPELINE in manifest.graphs:
-            fused = session.backend.run(PIPELINE, {"image": images})
-            found[PIPELINE] = {key: fused[key] for key in ("ws", "result")}
-            wanted[PIPELINE] = {"ws": wanted["encoder"]["ws"], "result": wanted["decode"]["image"]}
+            found |= {PIPELINE: session.engine.run(PIPELINE, {"image": tensors["image"]})}
+            wanted = wanted | {PIPELINE: {"ws": wanted["encoder"]["ws"], "result": wanted["decode"]["image"]}}
         rows = []
         for name, outputs in wanted.items():
             picked = [probes.pick(found[name][key], seed) for key in outputs]
             rows.append(_row(name, picked, outputs.values(), manifest.graphs[name]))
-        rows.append(_batches(session, images, found["decode"]["image"]))
+        rows.append(_batches(session, tensors["image"], tensors["result"]))
     return rows
-
-
-def session_results(session: Session, images: np.ndarray) -> dict[str, Arrays]:
-    """An inversion through the runtime, with the outputs of every graph by name."""
-    inversion = session.run(images)
-    return {
-        "encoder": {"ws": inversion.ws},
-        "prefix": session.backend.run("prefix", {"ws": inversion.ws}),
-        "naive": {"image": inversion.naive},
-        "align": {"aligned": inversion.aligned},
-        "decode": {"image": inversion.image},
-    }
 
 
 # ----------------------------------------------------------------------------------------------- table

@@ -1,7 +1,7 @@
-"""The fused pipeline: the bundle's five graphs joined into one, without tracing anything again.
+"""The fused pipeline: the bundle's graphs joined into one, without tracing anything again.
 
-The arithmetic between them is that of `wagi_rt.session`. The joined file points at the same places of the
-weights file, and what two graphs compute alike (the styles of both generator passes) is computed once.
+The joined file points at the same places of the weights file, and what two graphs compute alike (the styles
+of both generator passes) is computed once.
 """
 
 from pathlib import Path
@@ -9,35 +9,35 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from wagi_rt.manifest import GRAPHS, PIPELINE_TENSORS, Shapes
+from export.glue import Nodes, twin
+from wagi_rt.chain import INVERSION, PIPELINE, Chain, Shapes
 
 
-def join(folder: Path, shapes: Shapes, factor: int) -> ir.Model:
-    """One model, image -> ws, naive_r, result, from the graphs that lie in `folder`.
+def join(folder: Path, shapes: Shapes, chain: Chain = INVERSION, name: str = PIPELINE) -> ir.Model:
+    """One model of the whole chain from the graphs that lie in `folder`.
 
-    shapes: of the pipeline's outputs and input, without the batch; factor: image size / resolution.
+    shapes: of the chain's tensors, without the batch.
     """
-    parts = {name: ir.load(folder / f"{name}.onnx") for name in GRAPHS}
+    size, resolution = shapes["image"][-1], shapes["naive_r"][-1]
+    parts = {graph: ir.load(folder / f"{graph}.onnx") for graph in chain.graphs}
     first = next(iter(parts.values()))
-    nodes = _Nodes()
-    image = ir.val("image", ir.DataType.FLOAT, ["N", *shapes["image"]])
-    known = {"image_r": nodes.shrink(image, factor, "image_r")}
-    for name, (inputs, outputs) in GRAPHS.items():
-        if name == "align":
-            valid = nodes.add("Clip", [known["image"], nodes.scalar(-1), nodes.scalar(1)], "valid")
-            known["naive_r"] = nodes.shrink(valid, factor, "naive_r")
-            known["residual"] = nodes.add("Sub", [known["image_r"], known["naive_r"]], "residual")
-        results = nodes.splice(parts[name].graph, name, [known[key] for key in inputs])
-        known |= dict(zip(outputs, results, strict=True))
-    known["result"] = known["image"]
-    outputs = [_named(known[key], key, shapes[key]) for key in PIPELINE_TENSORS[1]]
+    nodes = _Joined()
+    inputs = [ir.val(key, ir.DataType.FLOAT, ["N", *shapes[key]]) for key in chain.inputs]
+    known = dict(zip(chain.inputs, inputs, strict=True))
+    for step in chain.steps:
+        given = [known[key] for key in step.reads.values()]
+        if step.is_glue:
+            made = [twin(nodes, step, given, size, resolution)]
+        else:
+            made = nodes.splice(parts[step.name].graph, step.name, given)
+        known |= dict(zip(step.makes.values(), made, strict=True))
     graph = ir.Graph(
-        [image],
-        outputs,
+        inputs,
+        [_named(known[key], key, shapes[key]) for key in chain.outputs],
         nodes=nodes.nodes,
         initializers=nodes.initializers,
         opset_imports=dict(first.graph.opset_imports) | {"wagi": 1},
-        name="pipeline",
+        name=name,
     )
     model = ir.Model(graph, ir_version=first.ir_version)
     _tidy(model)
@@ -51,37 +51,19 @@ def _named(value: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:
     return value
 
 
-class _Nodes:
-    """Nodes and initializers of the joined graph; every stored tensor once."""
+class _Joined(Nodes):
+    """Nodes and initialisers of the joined graph; every stored tensor once."""
 
     def __init__(self) -> None:
-        self.nodes: list[ir.Node] = []
-        self.initializers: list[ir.Value] = []
+        super().__init__()
         self._stored: dict[tuple, ir.Value] = {}
-
-    def add(self, op: str, inputs: list[ir.Value], name: str, **attributes: list[int]) -> ir.Value:
-        node = ir.node(op, inputs, attributes=attributes, name=name)
-        node.outputs[0].name = name
-        node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        self.nodes.append(node)
-        return node.outputs[0]
-
-    def scalar(self, number: float) -> ir.Value:
-        name = f"limit_{number}"
-        return self._store(ir.Value(name=name, const_value=ir.tensor(float(number), ir.DataType.FLOAT)))
-
-    def shrink(self, value: ir.Value, factor: int, name: str) -> ir.Value:
-        """Area resize by a whole factor."""
-        if factor == 1:
-            return value
-        return self.add("AveragePool", [value], name, kernel_shape=[factor] * 2, strides=[factor] * 2)
 
     def splice(self, graph: ir.Graph, prefix: str, inputs: list[ir.Value]) -> list[ir.Value]:
         """Move the nodes of `graph` here, reading `inputs`, under names of their own; its outputs."""
         for old, new in zip(graph.inputs, inputs, strict=True):
             old.replace_all_uses_with(new)
         for value in list(graph.initializers.values()):
-            value.replace_all_uses_with(self._store(value))
+            value.replace_all_uses_with(self.store(value))
         outputs = list(graph.outputs)
         graph.outputs.clear()
         moved = list(graph)
@@ -93,7 +75,7 @@ class _Nodes:
         self.nodes += moved
         return outputs
 
-    def _store(self, value: ir.Value) -> ir.Value:
+    def store(self, value: ir.Value) -> ir.Value:
         """`value`, or the one that holds the same: by place in the weights file, small ones by content."""
         tensor = value.const_value
         assert tensor is not None

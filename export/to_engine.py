@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     """Build, check, store. Raises UserError; engines that passed before the failure are kept."""
     from export.engine_build import Options
     from wagi_rt import manifest as manifests
-    from wagi_rt.backends import parse_device
+    from wagi_rt.engines.base import parse_device
     from wagi_rt.engines.trt_cuda import Device
 
     batches = args.min_batch, args.opt_batch or args.min_batch, args.max_batch
@@ -90,7 +90,7 @@ def _build_all(
     """The folder of the cache into which the engines went."""
     from export.engine_build import import_builder
     from wagi_rt.engines import trt_plans
-    from wagi_rt.engines.trt_program import Engines, import_tensorrt
+    from wagi_rt.engines.trt_program import Runtime, import_tensorrt
 
     builder = import_builder()
     runtime = builder if args.exact_version else import_tensorrt()
@@ -110,7 +110,7 @@ def _build_all(
     if not names:
         return target.folder
     _say(f"{manifest.name}: {', '.join(names)} for {device.name}, TensorRT {builder.__version__}")
-    maker = Maker(manifest, target, options, builder, Engines(device, runtime), _say)
+    maker = Maker(manifest, target, options, builder, Runtime(device, runtime), _say)
     _say("computing the reference with ONNX Runtime")
     expected = references(manifest, _stored_inputs(manifest, max(IMAGES, options.min_batch)), names)
     print(HEADER)
@@ -123,8 +123,7 @@ def _build_all(
 
 def _names(which: str, manifest: "Manifest") -> list[str]:
     """The engines to build, in running order."""
-    from wagi_rt.engines.trt import CHAIN
-    from wagi_rt.manifest import PIPELINE
+    from wagi_rt.chain import FUSED, INVERSION, PIPELINE
 
     if which == "default":
         which = manifest.default
@@ -132,8 +131,9 @@ def _names(which: str, manifest: "Manifest") -> list[str]:
         raise _usage(
             f"--engines pipeline: {manifest.folder} has no such graph; export it again, or use graphs"
         )
-    pipeline = [PIPELINE] if which != "graphs" and PIPELINE in manifest.graphs else []
-    return pipeline + ([name for name, _ in CHAIN] if which != "pipeline" else [])
+    chains = [FUSED] if which != "graphs" and PIPELINE in manifest.graphs else []
+    chains += [INVERSION] if which != "pipeline" else []
+    return [step.name for chain in chains for step in chain.steps]
 
 
 def _load_plugins(*modules: Any) -> None:

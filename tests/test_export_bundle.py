@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import export.bundle as bundle
+import wagi_rt
 from export.parity import compare, compare_probes, failure, table
 from export.weights import survives_half
 from tests.export_models import CONFIG, small_model
@@ -25,7 +26,6 @@ from wagi.networks.build import PARTS
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
 from wagi_rt.probes import images as seeded_images
-from wagi_rt.session import Session
 
 GRAPHS = ("encoder", "prefix", "naive", "align", "decode")
 
@@ -85,7 +85,7 @@ def test_runtime_equals_invert_and_batches_agree(exported, model: WaGI) -> None:
     images = seeded_images(32, 9)
     with torch.no_grad():
         wanted = model.invert(torch.from_numpy(images))
-    with Session(exported[0]) as session:
+    with wagi_rt.load(exported[0]) as session:
         found = session.run(images)
         for name, value in zip(found._fields, found, strict=True):
             np.testing.assert_allclose(value, getattr(wanted, name).numpy(), atol=EXPORT_ATOL, err_msg=name)
@@ -179,7 +179,7 @@ def test_half_weights(exported, model: WaGI, traced: dict, tmp_path) -> None:
     assert 1e-5 < max(row.difference for row in rows) < bundle.TOLERANCES["fp16-weights"]
     full, half = ((folder / "weights.bin").stat().st_size for folder in (exported[0], out))
     assert half < 0.6 * full
-    with Session(out) as session:
+    with wagi_rt.load(out) as session:
         assert session.run(seeded_images(32, 1)).image.dtype == np.float32
 
 

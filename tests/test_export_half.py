@@ -11,6 +11,7 @@ from onnx import TensorProto, shape_inference
 from torch import nn
 
 import export.bundle as bundle
+import wagi_rt
 from export.activations import MOST_FOR_HALF, _Largest
 from export.folding import folded
 from export.parity import table
@@ -25,7 +26,6 @@ from wagi.networks.swagan import State
 from wagi_rt import manifest as manifests
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import psnr
-from wagi_rt.session import Session
 
 LIMIT_DB = 55
 GRAPHS = ("encoder", "prefix", "naive", "align", "decode", "pipeline")
@@ -112,11 +112,11 @@ def test_styles_of_any_size_stay_finite(exported, model: WaGI, scale: float) -> 
             "naive": generator.suffix(ws, State(*state), model.fusion_start),
             "decode": model.decode(ws, State(*state), aligned),
         }
-    with Session(exported[0]) as session:
-        below = session.backend.run("prefix", {"ws": ws.numpy()})
+    with wagi_rt.load(exported[0]) as session:
+        below = session.engine.run("prefix", {"ws": ws.numpy()})
         for name, image in wanted.items():
             extra = {"aligned": aligned.numpy()} if name == "decode" else {}
-            found = session.backend.run(name, {"ws": ws.numpy(), **below, **extra})["image"]
+            found = session.engine.run(name, {"ws": ws.numpy(), **below, **extra})["image"]
             assert np.isfinite(found).all()
             # An image has no fixed range here: decibels below its own.
             peak = float(image.abs().max()) or 1.0
@@ -130,7 +130,7 @@ def test_true_half_arithmetic(model: WaGI) -> None:
     images = np.random.default_rng(1).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
     with torch.no_grad():
         wanted = model.invert(torch.from_numpy(images)).image.numpy()
-    found = build_graphs(model, "fp16")[-1].run({"image": torch.from_numpy(images)})["result"].numpy()
+    found = build_graphs(model, "fp16")["pipeline"].run({"image": torch.from_numpy(images)})["result"].numpy()
     peak = np.abs(wanted).max()
     assert (psnr(found / peak, wanted / peak) > LIMIT_DB).all()
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from tiny_bundle import error_line, run_cli, write_tiny_bundle
 import wagi_rt
 from wagi_rt import backends
 from wagi_rt.engines import host
+from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 
 
@@ -30,33 +31,45 @@ def photo(tmp_path):
 def fake_engines(monkeypatch, **working: bool | str) -> list[tuple]:
     """FAKE engines: name -> works, or why it cannot open this bundle. Returns what was opened, in order."""
     opened: list[tuple] = []
-    for name, entry in backends.BACKENDS.items():
+
+    def engine_class(name):
         state = working.get(name, False)
 
-        class Engine:
+        class Fake(Engine):
             version = "fake"
+            default_device = backends.BACKENDS[name].devices[0]
 
-            def __init__(self, manifest, device, threads, name=name, state=state, **options):
-                self.device = device
-                opened.append((name, device, options))
+            def __init__(self, manifest, choice, chain):
+                super().__init__(manifest, choice)
+                opened.append((name, choice))
                 if isinstance(state, str):
                     raise UserError(state)
 
-            def close(self):
+            @staticmethod
+            def available():
+                return bool(state), f"{name} is not installed"
+
+            @staticmethod
+            def devices():
+                return ["fake"]
+
+            def _run_chain(self, chain, inputs):
+                raise NotImplementedError
+
+            def _close(self):
                 pass
 
-        module = ModuleType(entry.module)
-        module.available = lambda name=name, state=state: (bool(state), f"{name} is not installed")
-        setattr(module, entry.kind, Engine)
-        monkeypatch.setitem(sys.modules, entry.module, module)
+        return Fake
+
+    monkeypatch.setattr(backends, "engine_class", engine_class)
     return opened
 
 
 @pytest.mark.parametrize(
     ("working", "device", "wanted", "runs_on"),
     [
-        (("trt", "onnx", "openvino"), None, "trt", "cuda"),
-        (("onnx", "openvino"), None, "onnx", "cuda"),
+        (("trt", "onnx", "openvino"), None, "trt", "cuda:0"),
+        (("onnx", "openvino"), None, "onnx", "cuda:0"),
         (("openvino",), None, "openvino", "cpu"),
         (("trt", "onnx", "openvino"), "cpu", "openvino", "cpu"),
         (("onnx",), "cpu", "onnx", "cpu"),
@@ -68,7 +81,7 @@ def test_auto_follows_the_order_of_speed_on_the_devices_allowed(
 ):
     opened = fake_engines(monkeypatch, **dict.fromkeys(working, True))
     with wagi_rt.load(bundle, backend="auto", device=device) as session:
-        assert session.backend_name == wanted and session.backend.device == runs_on
+        assert session.backend_name == wanted and session.engine.device == runs_on
     assert [name for name, *_ in opened] == [wanted]
 
 
@@ -100,7 +113,7 @@ def test_precision_goes_only_to_the_backend_that_has_one(bundle, monkeypatch):
     opened = fake_engines(monkeypatch, onnx=True, openvino=True, trt=True)
     wagi_rt.load(bundle, backend="openvino", precision="fp32").close()
     wagi_rt.load(bundle, backend="auto", precision="fp32").close()
-    assert [(name, options["precision"]) for name, _, options in opened] == [("openvino", "fp32")] * 2
+    assert [(name, choice.precision) for name, choice in opened] == [("openvino", "fp32")] * 2
     with pytest.raises(UserError, match="use --backend openvino") as caught:
         wagi_rt.load(bundle, backend="trt", precision="bf16")
     assert caught.value.status == 2
@@ -119,9 +132,7 @@ def test_cuda_without_a_cuda_provider_is_one_line(bundle, photo, capsys):
 
 
 def test_tensorrt_without_a_gpu_is_one_line(bundle, photo, capsys):
-    from wagi_rt.engines import trt
-
-    if trt.available()[0]:
+    if backends.engine_class("trt").available()[0]:
         pytest.skip("TensorRT and a GPU are here")
     assert run_cli("invert", photo, "-m", bundle, "-o", photo.parent / "o.png", "--backend", "trt") in (1, 2)
     error_line(capsys.readouterr().err)
@@ -258,7 +269,8 @@ def test_binding_gives_what_a_plain_run_gives(bundle):
     x = np.random.default_rng(0).uniform(-1, 1, (3, 3, 64, 64)).astype(np.float32)
     with wagi_rt.load(bundle, threads=1) as session:
         bound = session.run(x)
-        session.backend = SimpleNamespace(run=session.backend.run, close=session.backend.close)
+        run = session.engine._run
+        session.engine._run = lambda graph, inputs, keep: run(graph, inputs, frozenset())
         plain = session.run(x)
     for name, value in bound._asdict().items():
         np.testing.assert_array_equal(value, getattr(plain, name))

@@ -6,7 +6,7 @@ import skimage.data
 from PIL import Image
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
-from wagi_rt.session import Session
+import wagi_rt
 
 PHOTO = Image.fromarray(skimage.data.astronaut()).resize((64, 64))
 
@@ -32,7 +32,7 @@ def test_naive_pictures_are_those_of_the_session(bundle, photos, tmp_path):
     assert run_cli("invert", photos, "-m", bundle, "-o", out, "--naive", naive, "--batch", 2) == 0
     names = ["0.png", "1.png", "2.png"]
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in naive.iterdir()) == names
-    with Session(bundle, naive=True) as session:
+    with wagi_rt.load(bundle, naive=True) as session:
         for name, result in zip(names, session.invert([str(photos / n) for n in names]), strict=True):
             written = np.asarray(Image.open(naive / name)).astype(int)
             assert written.shape == (64, 64, 3)

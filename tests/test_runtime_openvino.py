@@ -103,7 +103,7 @@ def test_fp32_is_always_said(bundle):
     """Where a CPU has bf16, OpenVINO computes in it unless told otherwise: quality traded silently."""
     with wagi_rt.load(bundle, "openvino", threads=1) as session:
         session.restore(images(1))
-        (compiled,) = session.backend._compiled["pipeline"].values()
+        (compiled,) = session.engine._compiled["pipeline"].values()
         assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
 
 

@@ -22,13 +22,13 @@ def bundle(request, tmp_path_factory):
 def ran(session, monkeypatch) -> list[str]:
     """Names of the graphs that run from now on."""
     names: list[str] = []
-    real = session.backend.run_resident
+    real = session.engine._run
 
     def record(graph, *rest):
         names.append(graph)
         return real(graph, *rest)
 
-    monkeypatch.setattr(session.backend, "run_resident", record)
+    monkeypatch.setattr(session.engine, "_run", record)
     return names
 
 
@@ -61,10 +61,10 @@ def test_the_default_of_the_manifest_runs(bundle, monkeypatch):
         assert result.naive.shape == (session.size, session.size, 3)
 
 
-@pytest.mark.parametrize("changes", [{"default": "graphs"}, {"schema": 1, "default": None}], ids=str)
-def test_a_bundle_that_says_otherwise_runs_its_separate_graphs(tmp_path, monkeypatch, changes):
-    folder = write_tiny_bundle(tmp_path, pipeline="schema" not in changes, default="graphs")
-    edit_manifest(folder, **changes)
+@pytest.mark.parametrize("default", ["graphs", None])
+def test_a_bundle_that_says_otherwise_runs_its_separate_graphs(tmp_path, monkeypatch, default):
+    folder = write_tiny_bundle(tmp_path, pipeline=True)
+    edit_manifest(folder, default=default)
     with wagi_rt.load(folder, threads=1) as session:
         graphs = ran(session, monkeypatch)
         session.invert(PHOTO)

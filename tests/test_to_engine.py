@@ -13,16 +13,17 @@ from fake_builder import fake_full_tensorrt
 from fake_gpu import GPU, VERSION, FakeCuda, fake_tensorrt, install
 from tiny_bundle import edit_manifest, error_line, write_tiny_bundle
 from tolerances import TOL
-from trt_helpers import RESOLUTION, SIZE, pictures
+from trt_helpers import RESOLUTION, SIZE, invert, pictures
 
+import wagi_rt
 from export.engine_build import Options, build
 from export.engine_check import psnr_db
 from export.to_engine import main
 from wagi_rt import manifest as manifests
+from wagi_rt.chain import INVERSION
 from wagi_rt.engines import trt_plans
-from wagi_rt.engines.trt import CHAIN, TrtBackend
+from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.engines.trt_program import logger
-from wagi_rt.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +69,12 @@ def test_what_it_builds_the_runtime_runs(tmp_path, capsys, which, default):
     assert run(folder, "--engines", which, "--max-batch", 3) == 0
     captured = capsys.readouterr()
     built = [line.split()[0] for line in captured.out.splitlines()[1:-2]]
-    assert built == ["pipeline"] * (which == "all") + [name for name, _ in CHAIN]
+    assert built == ["pipeline"] * (which == "all") + [step.name for step in INVERSION.steps]
     assert f"building {built[-1]} ({len(built)} of {len(built)})" in captured.err
     images = pictures(3)
-    with Session(folder, threads=1) as session, TrtBackend(session.manifest) as backend:
-        wanted = session.backend.run("pipeline", {"image": images})
-        for name, value in backend.run_pipeline(images).items():
+    with wagi_rt.load(folder, threads=1) as session, TrtEngine(session.manifest) as backend:
+        wanted = session.engine.run("pipeline", {"image": images})
+        for name, value in invert(backend, images).items():
             np.testing.assert_allclose(value, wanted[name], **TOL[np.float32])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "never into the bundle"
 
@@ -122,7 +123,7 @@ def test_builder_flags(tmp_path, gpu, options, precision, flags):
     (config,) = gpu[1].configs
     assert config.flags == flags and config.builder_optimization_level == 5
     assert config.profiling_verbosity == "detailed"
-    TrtBackend(manifests.read(folder)).close()
+    TrtEngine(manifests.read(folder)).close()
 
 
 def test_the_timing_cache_grows(bundle, gpu):

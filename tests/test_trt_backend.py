@@ -5,16 +5,15 @@ No line here says that a real GPU works; benchmarks/gpu_check.py does that where
 
 import numpy as np
 import pytest
-from fake_gpu import NO_DEVICE, OUT_OF_MEMORY, VERSION, FakeCuda, fake_tensorrt, install
+from fake_gpu import NO_DEVICE, VERSION, FakeCuda, fake_tensorrt, install
 from tiny_bundle import write_tiny_bundle
 from tolerances import TOL
-from trt_helpers import MOST, RESOLUTION, SIZE, build, failure, pictures
+from trt_helpers import MOST, RESOLUTION, SIZE, build, failure, invert, pictures
 
+import wagi_rt
 from wagi_rt import manifest as manifests
-from wagi_rt.engines import trt
-from wagi_rt.engines.trt import CHAIN, RESIDUAL, SHRINK, TrtBackend
+from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.errors import UserError
-from wagi_rt.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -49,23 +48,23 @@ def gpu(monkeypatch):
 
 @pytest.mark.parametrize("way", ["bundle", "graphs_bundle"])
 def test_the_whole_inversion_equals_the_session(way, gpu, tmp_path, request):
-    """One engine or seven in a chain, every batch size, the first run and the replayed graph."""
+    """One engine or eight in a chain, every batch size, the first run and the replayed graph."""
     cuda, _ = gpu
     folder = request.getfixturevalue(way)
     build(folder, tmp_path)
-    with Session(folder, threads=1) as session, TrtBackend(session.manifest) as backend:
+    with wagi_rt.load(folder, threads=1) as session, TrtEngine(session.manifest) as backend:
         for batch in (1, 3, 2):
             for turn in range(3):
                 images = pictures(batch, seed=turn)
                 image_r = images.reshape(batch, 3, RESOLUTION, 2, RESOLUTION, 2).mean((3, 5))
-                ws = session.backend.run("encoder", {"image_r": image_r})["ws"]
-                below = session.backend.run("prefix", {"ws": ws})
-                naive = session.backend.run("naive", {"ws": ws, **below})["image"].clip(-1, 1)
+                ws = session.engine.run("encoder", {"image_r": image_r})["ws"]
+                below = session.engine.run("prefix", {"ws": ws})
+                naive = session.engine.run("naive", {"ws": ws, **below})["image"].clip(-1, 1)
                 naive_r = naive.reshape(image_r.shape[:3] + (2, RESOLUTION, 2)).mean((3, 5))
                 pair = {"residual": image_r - naive_r, "naive_r": naive_r}
-                aligned = session.backend.run("align", pair)
-                result = session.backend.run("decode", {"ws": ws, **below, **aligned})["image"]
-                found = backend.run_pipeline(images)
+                aligned = session.engine.run("align", pair)
+                result = session.engine.run("decode", {"ws": ws, **below, **aligned})["image"]
+                found = invert(backend, images)
                 np.testing.assert_allclose(found["ws"], ws, **TOL[np.float32])
                 np.testing.assert_allclose(found["naive_r"], naive_r, **TOL[np.float32])
                 np.testing.assert_allclose(found["result"], result, **TOL[np.float32])
@@ -78,7 +77,10 @@ def test_the_session_runs_it_by_name(way, naive, gpu, tmp_path, request):
     """`--backend trt` through the runtime's table of backends, with and without the full-size naive image."""
     folder = request.getfixturevalue(way)
     build(folder, tmp_path)
-    with Session(folder, threads=1, naive=naive) as onnx, Session(folder, "trt", naive=naive) as session:
+    with (
+        wagi_rt.load(folder, threads=1, naive=naive) as onnx,
+        wagi_rt.load(folder, "trt", naive=naive) as session,
+    ):
         assert session.description.endswith(f"with TensorRT {VERSION} on cuda:0, fp32")
         found, wanted = session.restore(pictures(2)), onnx.restore(pictures(2))
         for name, value in wanted._asdict().items():
@@ -89,13 +91,13 @@ def test_the_session_runs_it_by_name(way, naive, gpu, tmp_path, request):
 def test_nothing_comes_back_to_the_host_in_between(gpu, graphs_bundle, tmp_path):
     cuda, _ = gpu
     build(graphs_bundle, tmp_path)
-    with TrtBackend(manifests.read(graphs_bundle)) as backend:
+    with TrtEngine(manifests.read(graphs_bundle)) as backend:
         allocated = cuda.calls["cudaMalloc"]
-        backend.run_pipeline(pictures(1))
+        invert(backend, pictures(1))
         # One upload (the image), three downloads; enqueued once to run and once to be captured.
         assert cuda.calls["cudaMemcpyAsync"] == 2 * 4
         assert cuda.calls["cudaStreamSynchronize"] == 1
-        backend.run_pipeline(pictures(2))
+        invert(backend, pictures(2))
         assert cuda.calls["cudaMalloc"] == allocated, "buffers are allocated once"
 
 
@@ -103,7 +105,7 @@ def test_single_graphs_are_bound_by_name(gpu, bundle, tmp_path):
     """The fake engine lists its tensors backwards."""
     build(bundle, tmp_path)
     x = pictures(2)[:, :, :RESOLUTION, :RESOLUTION]
-    with TrtBackend(manifests.read(bundle)) as backend:
+    with TrtEngine(manifests.read(bundle)) as backend:
         for _ in range(2):
             aligned = backend.run("align", {"naive_r": 0 * x, "residual": x})["aligned"]
             np.testing.assert_array_equal(aligned, x)
@@ -115,28 +117,28 @@ def test_single_graphs_are_bound_by_name(gpu, bundle, tmp_path):
 
 def test_results_survive_the_next_run(gpu, bundle, tmp_path):
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
-        first = backend.run_pipeline(pictures(1, seed=1))
+    with TrtEngine(manifests.read(bundle)) as backend:
+        first = invert(backend, pictures(1, seed=1))
         kept = first["result"].copy()
-        backend.run_pipeline(pictures(1, seed=2))
+        invert(backend, pictures(1, seed=2))
         np.testing.assert_array_equal(first["result"], kept)
 
 
 @pytest.mark.parametrize("batch", [0, MOST + 1])
 def test_a_batch_outside_the_profile(gpu, bundle, tmp_path, batch):
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
+    with TrtEngine(manifests.read(bundle)) as backend:
         assert backend.max_batch == MOST
         with pytest.raises(UserError, match=f"batches of 1 to {MOST}, not {batch}; change --batch"):
-            backend.run_pipeline(pictures(batch))
+            invert(backend, pictures(batch))
 
 
 def test_an_engine_that_cannot_be_captured_still_runs(gpu, bundle, tmp_path, capsys):
     cuda, _ = gpu
     cuda.refuse_capture = True
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
-        first, second = (backend.run_pipeline(pictures(1))["result"] for _ in range(2))
+    with TrtEngine(manifests.read(bundle)) as backend:
+        first, second = (invert(backend, pictures(1))["result"] for _ in range(2))
         np.testing.assert_array_equal(first, second)
     assert capsys.readouterr().err.count("without a CUDA graph") == 1
     assert cuda.calls["cudaGraphLaunch"] == 0
@@ -145,8 +147,8 @@ def test_an_engine_that_cannot_be_captured_still_runs(gpu, bundle, tmp_path, cap
 def test_closing_gives_everything_back(gpu, graphs_bundle, tmp_path):
     cuda, _ = gpu
     build(graphs_bundle, tmp_path)
-    with TrtBackend(manifests.read(graphs_bundle)) as backend:
-        backend.run_pipeline(pictures(1))
+    with TrtEngine(manifests.read(graphs_bundle)) as backend:
+        invert(backend, pictures(1))
         backend.run("encoder", {"image_r": pictures(1)[:, :, ::2, ::2]})
         assert cuda.blocks
     assert not cuda.blocks
@@ -174,12 +176,12 @@ def test_no_driver_or_gpu(monkeypatch, bundle, cuda, line):
     assert error.status == 1
     with pytest.raises(UserError, match=line):
         raise error
-    usable, reason = trt.available()
+    usable, reason = TrtEngine.available()
     assert not usable and reason == str(error).removeprefix("TensorRT: ")
 
 
 def test_available_names_what_is_there(gpu):
-    assert trt.available() == (True, f"tensorrt_lean {VERSION}, 1 GPU")
+    assert TrtEngine.available() == (True, f"tensorrt_lean {VERSION}, 1 GPU")
 
 
 def test_missing_packages_name_the_extra(monkeypatch, bundle):
@@ -196,9 +198,9 @@ def test_any_of_the_three_packages_serves(monkeypatch, bundle, tmp_path, name):
     cuda = FakeCuda()
     install(monkeypatch, cuda, fake_tensorrt(cuda, name))
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
+    with TrtEngine(manifests.read(bundle)) as backend:
         assert backend.version == VERSION
-        assert np.isfinite(backend.run_pipeline(pictures(1))["result"]).all()
+        assert np.isfinite(invert(backend, pictures(1))["result"]).all()
 
 
 def test_the_named_gpu_or_none(gpu, bundle):
@@ -219,24 +221,19 @@ def test_out_of_gpu_memory(gpu, graphs_bundle, tmp_path, memory):
 def test_out_of_gpu_memory_inside_tensorrt(gpu, bundle, tmp_path):
     _, tensorrt = gpu
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
+    with TrtEngine(manifests.read(bundle)) as backend:
         tensorrt.no_context_memory = True
         with pytest.raises(UserError, match="not enough GPU memory"):
-            backend.run_pipeline(pictures(1))
+            invert(backend, pictures(1))
         tensorrt.no_context_memory = False
-        assert np.isfinite(backend.run_pipeline(pictures(1))["result"]).all(), "usable afterwards"
+        assert np.isfinite(invert(backend, pictures(1))["result"]).all(), "usable afterwards"
 
 
 def test_a_cuda_failure_in_between_is_one_line(gpu, bundle, tmp_path, monkeypatch):
     cuda, _ = gpu
     build(bundle, tmp_path)
-    with TrtBackend(manifests.read(bundle)) as backend:
-        backend.run_pipeline(pictures(1))
+    with TrtEngine(manifests.read(bundle)) as backend:
+        invert(backend, pictures(1))
         monkeypatch.setattr(cuda, "cudaStreamSynchronize", lambda stream: (700,))
         with pytest.raises(UserError, match=r"CUDA failed \(cudaErrorFake700 in cudaStreamSynchronize\)"):
-            backend.run_pipeline(pictures(1))
-
-
-def test_the_chain_names_every_graph():
-    assert [name for name, _ in CHAIN if name not in (SHRINK, RESIDUAL)] == list(manifests.GRAPHS)
-    assert OUT_OF_MEMORY == 2  # cudaErrorMemoryAllocation
+            invert(backend, pictures(1))

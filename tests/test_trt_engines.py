@@ -13,7 +13,7 @@ from trt_helpers import RESOLUTION, SIZE, build, failure, record
 
 from wagi_rt import manifest as manifests
 from wagi_rt.engines import trt_plans
-from wagi_rt.engines.trt import TrtBackend
+from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.errors import UserError
 
 
@@ -197,7 +197,7 @@ def test_a_plan_for_the_full_tensorrt_only(bundle, tmp_path, gpu, monkeypatch):
     install(monkeypatch, gpu[0], gpu[1], fake_tensorrt(gpu[0], "tensorrt", "11.4.0.107"))
     assert f"runs on the full tensorrt {VERSION} only, this is 11.4.0.107" in str(failure(bundle))
     install(monkeypatch, gpu[0], gpu[1], fake_tensorrt(gpu[0], "tensorrt", VERSION))
-    TrtBackend(manifests.read(bundle)).close()
+    TrtEngine(manifests.read(bundle)).close()
 
 
 def test_writing_needs_a_folder(bundle, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_the_plugin_library_is_loaded_once(bundle, tmp_path, monkeypatch, gpu):
     monkeypatch.setenv("WAGI_PLUGINS", str(library))
     build(bundle, tmp_path, plugin_layers=2)
     for _ in range(2):
-        TrtBackend(manifests.read(bundle)).close()
+        TrtEngine(manifests.read(bundle)).close()
     assert gpu[1].registry.libraries == [str(library)]
 
 

@@ -23,7 +23,7 @@ GUARDED = """
 import pathlib, sys
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import read
-from wagi_rt.engines.trt import TrtBackend
+from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.engines.trt_plans import load_plugins
 from wagi_rt.engines.trt_program import import_tensorrt
 try:
@@ -114,7 +114,7 @@ def check(done: subprocess.CompletedProcess) -> None:
 
 
 def test_the_backend(bundle):
-    check(run(bundle, code=GUARDED.format(work="TrtBackend(read(sys.argv[1]))")))
+    check(run(bundle, code=GUARDED.format(work="TrtEngine(read(sys.argv[1]))")))
 
 
 def test_the_command(bundle, tmp_path):

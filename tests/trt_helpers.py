@@ -9,8 +9,10 @@ from onnx import load
 
 from export.glue import write_glue
 from wagi_rt import manifest as manifests
+from wagi_rt.chain import INVERSION
 from wagi_rt.engines import trt_plans
-from wagi_rt.engines.trt import RESIDUAL, SHRINK, TrtBackend
+from wagi_rt.engines.base import EngineChoice
+from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.errors import UserError
 
 SIZE, RESOLUTION, MOST = 64, 32, 3
@@ -30,7 +32,8 @@ def build(bundle, folder, gpu=GPU, version=VERSION, names=None, **changes):
     """Fake plans of every engine in the cache; returns the cache folder. `changes` are the records'."""
     manifest = manifests.read(bundle)
     target = trt_plans.target(manifest, gpu, version)
-    for name in names or [*manifest.graphs, SHRINK, RESIDUAL]:
+    glue = [step.name for step in INVERSION.steps if step.is_glue]
+    for name in names or [*manifest.graphs, *glue]:
         graph = manifest.graphs.get(name)
         path = manifest.folder / graph.file if graph else write_glue(manifest, name, folder)
         plan = make_plan(load(path), (1, 1, MOST))
@@ -42,9 +45,14 @@ def pictures(count, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (count, 3, SIZE, SIZE)).astype(np.float32)
 
 
+def invert(engine: TrtEngine, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The bundle's default chain on the engine."""
+    return engine.run_chain(engine.manifest.chain, {"image": images})
+
+
 def failure(bundle, **options) -> UserError:
     """The one line with which opening the backend ends."""
     with pytest.raises(UserError) as caught:
-        TrtBackend(manifests.read(bundle), **options)
+        TrtEngine(manifests.read(bundle), EngineChoice(**options))
     assert len(str(caught.value).splitlines()) == 1
     return caught.value

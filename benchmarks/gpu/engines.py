@@ -18,21 +18,21 @@ _SECONDS = {"engines": 240.0, "onnxruntime": 60.0}
 
 def run_lean(machine: Machine) -> dict[str, Any]:
     """Probe, runtime object, plugin library. In a dry run the refusal without a driver is the result."""
-    from wagi_rt.engines.trt import available
+    from wagi_rt.engines.trt import TrtEngine
 
-    usable, detail = available()
+    usable, detail = TrtEngine.available()
     found: dict[str, Any] = {"available": usable, "detail": detail}
     if machine.dry and not usable:
         return {**found, "plugins": attempt(lambda: _plugins(machine))}
     if not usable:
         raise Skip(detail)
     from wagi_rt.engines.trt_cuda import Device
-    from wagi_rt.engines.trt_program import Engines, import_tensorrt
+    from wagi_rt.engines.trt_program import Runtime, import_tensorrt
 
     device = Device(0)
     try:
-        engines = Engines(device, import_tensorrt())
-        found |= {"gpu": device.name, "driver_cuda": device.driver, "broken_plan": _refusal(engines)}
+        runtime = Runtime(device, import_tensorrt())
+        found |= {"gpu": device.name, "driver_cuda": device.driver, "broken_plan": _refusal(runtime)}
         return {**found, "plugins": attempt(lambda: _plugins(machine))}
     finally:
         device.close()
@@ -50,10 +50,10 @@ def _plugins(machine: Machine) -> list[str]:
     return list(trt_plans.PLUGINS)
 
 
-def _refusal(engines: Any) -> str:
+def _refusal(runtime: Any) -> str:
     """The real TensorRT's answer to a plan that is none: one line, no crash."""
     try:
-        engines.deserialise("plan", b"not a plan" * 100, ({}, {}))
+        runtime.deserialise("plan", b"not a plan" * 100, ({}, {}))
     except UserError as error:
         return str(error)
     raise RuntimeError("TensorRT took a plan that is none")
@@ -61,9 +61,9 @@ def _refusal(engines: Any) -> str:
 
 def run_engines(machine: Machine) -> dict[str, Any]:
     """export/to_engine.py on the bundle with the full TensorRT, then latency through the backend."""
-    from wagi_rt.engines.trt import available
+    from wagi_rt.engines.trt import TrtEngine
 
-    usable, detail = available()
+    usable, detail = TrtEngine.available()
     if not usable:
         raise Skip(detail)
     machine.require(_SECONDS["engines"], "building engines")
@@ -93,13 +93,14 @@ def _latency(machine: Machine, bundle: Path) -> dict[str, Any]:
     """Whole inversions between host arrays, copies included, for batches 1 and 4."""
     from wagi_rt import manifest as manifests
     from wagi_rt import probes
-    from wagi_rt.engines.trt import TrtBackend
+    from wagi_rt.engines.trt import TrtEngine
 
-    with TrtBackend(manifests.read(bundle)) as backend:
-        images = {batch: probes.images(backend.manifest.size, 20, batch) for batch in (1, 4)}
+    manifest = manifests.read(bundle)
+    with TrtEngine(manifest) as engine:
+        images = {batch: probes.images(manifest.size, 20, batch) for batch in (1, 4)}
         return {
             f"batch {batch}": machine.milliseconds(
-                lambda array=array: backend.run_pipeline(array), waits=True
+                lambda array=array: engine.run_chain(manifest.chain, {"image": array}), waits=True
             )
             for batch, array in images.items()
         }
@@ -111,9 +112,9 @@ def run_onnxruntime(machine: Machine) -> dict[str, Any]:
         import onnxruntime
     except ImportError:
         raise Skip("onnxruntime is not installed") from None
+    import wagi_rt
     from wagi_rt import manifest as manifests
     from wagi_rt import probes
-    from wagi_rt.session import Session
 
     providers = onnxruntime.get_available_providers()
     device = "cuda" if "CUDAExecutionProvider" in providers else "cpu"
@@ -122,9 +123,9 @@ def run_onnxruntime(machine: Machine) -> dict[str, Any]:
     machine.require(0 if machine.dry else _SECONDS["onnxruntime"], "ONNX Runtime")
     manifest = manifests.read(_bundle(machine))
     images = probes.images(manifest.size, 20, 1)
-    with Session(manifest.folder, device="cpu") as session:
+    with wagi_rt.load(manifest.folder, device="cpu") as session:
         wanted = session.restore(images).image
-    with Session(manifest.folder, device=device) as session:
+    with wagi_rt.load(manifest.folder, device=device) as session:
         found = session.restore(images).image
         latency = machine.milliseconds(lambda: session.restore(images), waits=True)
     return {

@@ -70,7 +70,7 @@ def _preset(machine: Machine, preset: str) -> dict[str, Any]:
     best = min(UP_FORMS, key=lambda up: _best(found[up]))
     # Tracing the pipeline takes ten seconds of CPU: a dry run takes the aligner.
     name = "align" if machine.dry else "pipeline"
-    graph = next(graph for graph in build_graphs(model, "fp16", best) if graph.name == name)
+    graph = build_graphs(model, "fp16", best)[name]
     inputs = list(graph.inputs.values()) if machine.dry else [image]
     found[f"{best} compiled"] = attempt(lambda: _compiled(machine, graph.module.to(device), inputs))
     reference = model.to(device)
@@ -84,8 +84,8 @@ def _preset(machine: Machine, preset: str) -> dict[str, Any]:
     return found
 
 
-def _pipeline(graphs: list[Any], device: str) -> Any:
-    return next(graph for graph in graphs if graph.name == "pipeline").module.to(device)
+def _pipeline(graphs: dict[str, Any], device: str) -> Any:
+    return graphs["pipeline"].module.to(device)
 
 
 def _single(machine: Machine, module: Any, image: Any) -> tuple[Any, dict[str, float]]:

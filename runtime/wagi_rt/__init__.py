@@ -31,7 +31,12 @@ def load(
     threads: CPU threads of the engine, None for one per core within what this process may use.
     precision: "fp32" or "bf16" arithmetic of the backend "openvino".
     naive: results also hold the naive inversion at full size, which takes another pass of the generator.
+
+    A session may be used by several threads: each gets the results of its own images. ONNX Runtime runs them
+    at the same time, the other engines one after another. A process that is forked while a session is open
+    opens its own; calls in the child, and after `close`, raise UserError.
     """
+    from wagi_rt.engines.base import EngineChoice
     from wagi_rt.session import Session
 
-    return Session(bundle, backend, device, threads, precision, naive)
+    return Session(bundle, EngineChoice(backend, device, threads, precision), naive)

@@ -11,10 +11,6 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wagi_rt.manifest import Manifest
 
 # Above this size of all files a model is "large": memory counts, and the start is reading weights.
 SMALL = 64_000_000
@@ -32,17 +28,6 @@ def root() -> Path:
 def key(*parts: object) -> str:
     """A folder name that differs whenever a part does."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:24]
-
-
-def content(manifest: Manifest) -> list[str]:
-    """Hashes of all graphs and weights: what the model computes, not how it is described."""
-    return sorted([*(graph.sha256 for graph in manifest.graphs.values()), *manifest.files.values()])
-
-
-def size(manifest: Manifest) -> int:
-    """Bytes of all graphs and weights."""
-    names = {graph.file for graph in manifest.graphs.values()} | set(manifest.files)
-    return sum((manifest.folder / name).stat().st_size for name in names)
 
 
 def has_room(wanted: int) -> bool:

@@ -14,28 +14,17 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from wagi_rt import files
+from wagi_rt import chain, files
+from wagi_rt.chain import FUSED, INVERSION, PIPELINE, Chain, Shapes, Step
 from wagi_rt.errors import UserError
 from wagi_rt.files import file_sha256 as file_sha256
 
 SCHEMA = 2
-READABLE = (1, 2)  # schema 1 has neither a pipeline graph nor what the export measured
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
-# Graph -> (input names, output names): the contract of the pipeline in session.py.
-GRAPHS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "encoder": (("image_r",), ("ws",)),
-    "prefix": (("ws",), ("feature", "skip")),
-    "naive": (("ws", "feature", "skip"), ("image",)),
-    "align": (("residual", "naive_r"), ("aligned",)),
-    "decode": (("ws", "feature", "skip", "aligned"), ("image",)),
-}
-# The same inversion as one graph; `default` says which of the two ways is the faster one.
-PIPELINE = "pipeline"
-PIPELINE_TENSORS = (("image",), ("ws", "naive_r", "result"))
+# `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
 REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
-Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
 
 
 class Graph(NamedTuple):
@@ -46,7 +35,7 @@ class Graph(NamedTuple):
     inputs: Shapes
     outputs: Shapes
     tolerance: float  # largest absolute difference from PyTorch in FP32 that the export accepts
-    limit_psnr_db: float | None = None  # least PSNR against FP32 that an engine of this graph must reach
+    limit_psnr_db: float  # least PSNR against FP32 that an engine of this graph must reach
     parity: Mapping[str, float] = MappingProxyType({})  # measured at export: max_abs, psnr_db
     max_activation: float | None = None  # largest absolute value inside the graph, measured on data
 
@@ -54,8 +43,8 @@ class Graph(NamedTuple):
 class Manifest(NamedTuple):
     """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side.
 
-    `graphs` holds the five of GRAPHS and, in most bundles, PIPELINE; `default` is what runs unless asked
-    otherwise: "pipeline" or "graphs".
+    `graphs` holds those of chain.INVERSION and, in most bundles, chain.PIPELINE; `default` is what runs
+    unless asked otherwise: "pipeline" or "graphs".
     """
 
     folder: Path
@@ -72,6 +61,32 @@ class Manifest(NamedTuple):
     source: dict[str, Any]
     default: str
     sha256: str  # of manifest.json, which holds the hash of every other file
+
+    @property
+    def chain(self) -> Chain:
+        """The way that an inversion runs unless asked otherwise."""
+        return FUSED if self.default == PIPELINE else INVERSION
+
+    @property
+    def shapes(self) -> Shapes:
+        """Every tensor of the chains, shapes without the batch."""
+        latents = (self.n_latent, self.style_dim)
+        return chain.shapes(self.size, self.resolution, latents, self.graphs["prefix"].outputs)
+
+    def tensors(self, step: Step) -> tuple[Shapes, Shapes]:
+        """(inputs, outputs) of a graph or of a function of chain.GLUE, under its own names."""
+        graph = self.graphs.get(step.name)
+        return (graph.inputs, graph.outputs) if graph else step.shapes(self.shapes)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """File -> SHA-256 of all graphs and weights: what the model computes, not how it is described."""
+        return {graph.file: graph.sha256 for graph in self.graphs.values()} | self.files
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all graphs and weights."""
+        return sum((self.folder / name).stat().st_size for name in self.hashes)
 
 
 def embedded() -> Path:
@@ -108,8 +123,7 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
 
 def _check_files(manifest: Manifest, thorough: bool) -> None:
     """Every file named is there and has the recorded hash."""
-    expected = {graph.file: graph.sha256 for graph in manifest.graphs.values()} | manifest.files
-    for name, sha256 in expected.items():
+    for name, sha256 in manifest.hashes.items():
         path = manifest.folder / name
         if not os.path.isfile(path):
             raise UserError(f"{path}: the bundle is incomplete, this file is missing; {REMEDY}")
@@ -174,9 +188,9 @@ class _Checker:
         if not isinstance(data, dict):
             raise self.fail("must hold one JSON object")
         schema = self.get(data, "schema", int)
-        if schema not in READABLE:
+        if schema != SCHEMA:
             raise UserError(
-                f"{self.path}: schema {schema} is unknown, this version reads schema 1 and {SCHEMA}; "
+                f"{self.path}: schema {schema} is unknown, this version reads schema {SCHEMA}; "
                 "install the matching wagi version or export the bundle again"
             )
         size, resolution = self.positive(data, "size"), self.positive(data, "resolution")
@@ -191,7 +205,7 @@ class _Checker:
                 f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{_printable(precision)}'"
             )
         graphs = self.get(data, "graphs", dict)
-        for name in GRAPHS:
+        for name in INVERSION.graphs:
             if name not in graphs:
                 raise self.fail(f"graph '{name}' is missing")
         files = self.get(data, "files", dict) if "files" in data else {}
@@ -217,7 +231,7 @@ class _Checker:
         return manifest
 
     def default(self, data: dict[str, Any], graphs: dict[str, Any]) -> str:
-        """The way an inversion runs; schema 1 knows only the separate graphs."""
+        """The way an inversion runs."""
         default = str(self.get(data, "default", str)) if "default" in data else "graphs"
         if default not in DEFAULTS or (default == PIPELINE and PIPELINE not in graphs):
             ways = " or ".join(DEFAULTS if PIPELINE in graphs else DEFAULTS[1:])
@@ -233,7 +247,7 @@ class _Checker:
             inputs=self.shapes(self.get(data, "inputs", dict, where), where + "inputs."),
             outputs=self.shapes(self.get(data, "outputs", dict, where), where + "outputs."),
             tolerance=self.tolerance(data, where),
-            limit_psnr_db=self.optional(data, "limit_psnr_db", where),
+            limit_psnr_db=float(self.get(data, "limit_psnr_db", float, where)),
             parity=self.numbers(data, "parity", where),
             max_activation=self.optional(data, "max_activation", where),
         )
@@ -262,27 +276,20 @@ class _Checker:
 
     def contract(self, manifest: Manifest) -> None:
         """The tensors of all graphs fit the inversion and each other."""
-        image = (3, manifest.size, manifest.size)
-        small = (3, manifest.resolution, manifest.resolution)
-        known: Shapes = {
-            "image": image, "result": image, "image_r": small, "naive_r": small,
-            "residual": small, "aligned": small,
-            "ws": (manifest.n_latent, manifest.style_dim),
-        }  # fmt: skip
-        known |= {n: s for n, s in manifest.graphs["prefix"].outputs.items() if n in ("feature", "skip")}
-        expected = {**GRAPHS, PIPELINE: PIPELINE_TENSORS} if PIPELINE in manifest.graphs else GRAPHS
-        for name, (inputs, outputs) in expected.items():
+        fused = FUSED.graphs if PIPELINE in manifest.graphs else {}
+        for name, step in {**INVERSION.graphs, **fused}.items():
             graph = manifest.graphs[name]
-            for kind, wanted, found in (
-                ("inputs", inputs, graph.inputs),
-                ("outputs", outputs, graph.outputs),
+            for kind, own, found in (
+                ("inputs", step.reads, graph.inputs),
+                ("outputs", step.makes, graph.outputs),
             ):
-                if set(wanted) != set(found):
-                    raise self.fail(f"key 'graphs.{name}.{kind}' must be {', '.join(wanted)}")
-                for tensor in wanted:
-                    if found[tensor] != known[tensor]:
-                        shape = list(known[tensor])
-                        raise self.fail(f"key 'graphs.{name}.{kind}.{tensor}.shape' must be N and {shape}")
+                if set(own) != set(found):
+                    raise self.fail(f"key 'graphs.{name}.{kind}' must be {', '.join(own)}")
+                for tensor, known in own.items():
+                    shape = manifest.shapes[known]
+                    if found[tensor] != shape:
+                        where = f"graphs.{name}.{kind}.{tensor}.shape"
+                        raise self.fail(f"key '{where}' must be N and {list(shape)}")
 
 
 def _printable(text: str) -> str:

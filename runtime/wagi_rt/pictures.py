@@ -123,16 +123,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:  # [N, 3, H, W] float => [N, H, 
     return pixels
 
 
-def area_resize(images: np.ndarray, size: int) -> np.ndarray:  # [N, C, H, H] => [N, C, size, size]
-    """Mean over square blocks, as wagi.model does it; H must be `size` times a power of two."""
-    while images.shape[-1] > size:
-        top = images[..., 0::2, 0::2] + images[..., 0::2, 1::2]
-        bottom = images[..., 1::2, 0::2] + images[..., 1::2, 1::2]
-        images = (top + bottom) * images.dtype.type(0.25)
-    assert images.shape[-1] == images.shape[-2] == size
-    return images
-
-
 def encode(pixels: np.ndarray, suffix: str) -> bytes:  # [H, W, 3] uint8
     """File contents, marked as sRGB. PNG at level 1 (a quarter of the default's time), the others at 95."""
     buffer = io.BytesIO()

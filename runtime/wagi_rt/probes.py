@@ -1,4 +1,4 @@
-"""Values of the PyTorch model that travel with a bundle, by which reduced arithmetic is judged before use.
+"""Values of the PyTorch model that travel with a bundle, by which an engine is judged.
 
 The manifest's `source.probes` holds, for images that a seed describes, 64 values of each graph's result in
 PyTorch in FP32: {"seed", "values": {graph: {output: [64 numbers]}}}.
@@ -6,18 +6,38 @@ PyTorch in FP32: {"seed", "values": {graph: {output: [64 numbers]}}}.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
-from wagi_rt.errors import UserError
-
-if TYPE_CHECKING:
-    from wagi_rt.session import Session
+from wagi_rt.chain import INVERSION
+from wagi_rt.manifest import Manifest
 
 BATCH, COUNT = 3, 64
 _COARSEST = 4
-_PEAK = 2.0  # images span [-1, 1]
+
+
+class Probes(NamedTuple):
+    """What a bundle stores."""
+
+    seed: int
+    values: dict[str, dict[str, np.ndarray]]  # graph -> output -> [64] float32
+
+
+def stored(manifest: Manifest) -> Probes | None:
+    """The bundle's own; None where it has none, or none that can be used."""
+    try:
+        found = manifest.source["probes"]
+        seed, values = found["seed"], found["values"]
+        probes = {
+            name: {output: np.array(values[name][output], np.float32) for output in step.outputs}
+            for name, step in INVERSION.graphs.items()
+            if name in values
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    whole = all(array.shape == (COUNT,) for outputs in probes.values() for array in outputs.values())
+    return Probes(seed, probes) if whole and type(seed) is int and 0 <= seed < 1 << 32 else None
 
 
 def images(size: int, seed: int, batch: int = BATCH) -> np.ndarray:
@@ -36,26 +56,7 @@ def pick(values: np.ndarray, seed: int) -> np.ndarray:  # any shape => [64]
     return values.reshape(-1)[np.random.default_rng(seed).integers(0, values.size, COUNT)]
 
 
-def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Decibels below the range of an image, 2; infinite for equal values, NaN if one is not a number."""
+def psnr(found: np.ndarray, wanted: np.ndarray, peak: float = 2.0) -> float:
+    """Decibels below the peak (2 is an image's range); infinite for equal values, NaN if one is no number."""
     error = float(np.mean(np.square(found.astype(np.float64) - wanted)))
-    return float("inf") if error == 0 else float(10 * np.log10(_PEAK**2 / error))
-
-
-def require(session: Session, limit: float) -> float:
-    """PSNR (dB) of the inverted probe images against PyTorch in FP32; UserError when it is below `limit`."""
-    manifest = session.manifest
-    what = f"--precision {session.precision}: {manifest.folder}"
-    try:
-        seed = int(manifest.source["probes"]["seed"])
-        wanted = np.array(manifest.source["probes"]["values"]["decode"]["image"], np.float32)
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{what} holds no values to judge it by; use --precision fp32") from None
-    inputs = images(manifest.size, seed)
-    results = [session.restore(inputs[i : i + 1]).image for i in range(len(inputs))]  # one in memory
-    found = psnr(pick(np.concatenate(results), seed), wanted)
-    if not found >= limit:  # written so that NaN fails
-        raise UserError(
-            f"{what} reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
-        )
-    return found
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))

@@ -1,17 +1,19 @@
-"""Bundle -> backend -> images: the fused pipeline, or the separate graphs with numpy between them."""
+"""Bundle -> engine -> pictures: a chain of graphs, fused or separate, between images in and images out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from types import TracebackType
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wagi_rt import backends, decoding, pictures
+from wagi_rt import backends, decoding, pictures, probes
 from wagi_rt import manifest as manifests
+from wagi_rt.chain import INVERSION, RESULTS, Chain
+from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.pictures import Prepared
 
@@ -22,77 +24,80 @@ if TYPE_CHECKING:
 
 
 class Inversion(NamedTuple):
-    """What the separate graphs yield; float32, images not clipped. R is the manifest's `resolution`."""
+    """The tensors of an inversion; float32, images not clipped. R is the manifest's `resolution`.
 
-    ws: np.ndarray  # [N, n_latent, style_dim]
-    naive: np.ndarray  # [N, 3, S, S]
-    residual: np.ndarray  # [N, 3, R, R]
-    aligned: np.ndarray  # [N, 3, R, R]
-    image: np.ndarray  # [N, 3, S, S]
-
-
-class Restored(NamedTuple):
-    """What an inversion is for; float32. `image` and `naive` (None: not asked for) are not clipped."""
+    The last three only where they were asked for (Session.run, naive=True).
+    """
 
     ws: np.ndarray  # [N, n_latent, style_dim]
     naive_r: np.ndarray  # [N, 3, R, R] in [-1, 1]: the naive inversion as the residual sees it
     image: np.ndarray  # [N, 3, S, S]
     naive: np.ndarray | None = None  # [N, 3, S, S]
+    residual: np.ndarray | None = None  # [N, 3, R, R]
+    aligned: np.ndarray | None = None  # [N, 3, R, R]
 
 
-class Result(NamedTuple):
+class Result:
     """One inverted picture. Images are uint8: `image` and `input` [S, S, 3], `naive_r` [R, R, 3], and, in a
-    session opened with naive=True, `naive` [S, S, 3]. `ws` is [n_latent, style_dim] float32."""
+    session opened with naive=True, `naive` [S, S, 3]. `ws` is [n_latent, style_dim] float32.
 
-    image: np.ndarray
-    naive_r: np.ndarray
-    input: np.ndarray
-    ws: np.ndarray
-    naive: np.ndarray | None = None
-    notes: Sequence[str] = ()
+    `input` and `naive_r` are converted when they are first asked for.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        naive: np.ndarray | None,
+        ws: np.ndarray,
+        naive_r: np.ndarray,  # [3, R, R] in [-1, 1]
+        source: np.ndarray,  # [3, S, S] in [-1, 1]
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.image, self.naive, self.ws, self.notes = image, naive, ws, notes
+        self._naive_r, self._source = naive_r, source
+
+    @cached_property
+    def naive_r(self) -> np.ndarray:
+        return pictures.to_uint8(self._naive_r[None])[0]
+
+    @cached_property
+    def input(self) -> np.ndarray:
+        return pictures.to_uint8(self._source[None])[0]
 
 
-class Session:
+class Session(Closing):
     """An open bundle. `Session(bundle).invert(images)`, also as a context manager."""
 
     def __init__(
         self,
         bundle: str | os.PathLike[str] | None = None,
-        backend: str = "onnx",
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str | None = None,
+        choice: EngineChoice = DEFAULT,
         naive: bool = False,
     ) -> None:
         """See wagi_rt.load."""
-        if threads is not None and threads < 1:
-            raise UserError(f"--threads {threads}: must be at least 1", status=2)
-        backends.check(backend, device, precision)
+        backends.check(choice)
         self.manifest = manifests.read(bundle)
         self.naive = naive
-        options: dict[str, Any] = {"pieces": naive, "precision": precision}
-        self.backend_name, self.backend, self.passed_over = backends.open_backend(
-            backend, self.manifest, device, threads, **options
+        self.chain = INVERSION.yielding(*RESULTS, "naive") if naive else self.manifest.chain
+        self.backend_name, self.engine, self.passed_over = backends.open_engine(
+            self.manifest, choice, self.chain
         )
         self.size, self.resolution = self.manifest.size, self.manifest.resolution
-        limit = getattr(self.backend, "limit_psnr_db", None)
-        if limit is not None:
-            from wagi_rt import probes
-
-            probes.require(self, limit)
+        if self.engine.limit_psnr_db is not None:
+            self._require_parity(self.engine.limit_psnr_db)
 
     @property
     def precision(self) -> str:
         """The arithmetic that really runs."""
-        return str(getattr(self.backend, "precision", self.manifest.precision))
+        return self.engine.precision
 
     @property
     def description(self) -> str:
         """Model, engine, device and precision that really run."""
         title = backends.BACKENDS[self.backend_name].title
         return (
-            f"{self.manifest.name} ({self.size} px) with {title} {self.backend.version} "
-            f"on {self.backend.device}, {self.precision}"
+            f"{self.manifest.name} ({self.size} px) with {title} {self.engine.version} "
+            f"on {self.engine.device}, {self.precision}"
         )
 
     def invert(
@@ -109,8 +114,8 @@ class Session:
         results = []
         for start in range(0, len(prepared), step):
             part = prepared[start : start + step]
-            restored = self.restore(np.stack([one.image for one in part]))
-            results += self.results(restored, part)
+            inversion = self.restore(np.stack([one.image for one in part]))
+            results += self.results(inversion, part)
         return results
 
     def prepare(self, item: Source, fit: str = "crop", name: str = "") -> Prepared:
@@ -136,54 +141,36 @@ class Session:
             picture = decoding.decode(item, name, self.size, fit)
         return pictures.prepare(picture, self.size, fit)
 
-    def restore(self, images: np.ndarray) -> Restored:  # [N, 3, S, S] float32 in [-1, 1]
+    def restore(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
         """The inversion in the fastest way that gives what is wanted.
 
-        That is the backend's own chain, or the bundle's pipeline graph where the manifest names it as the
-        default; the separate graphs where neither is there or the naive image is wanted at full size.
+        That is the bundle's pipeline graph where the manifest names it as the default; the separate graphs
+        where it does not, or where the naive image is wanted at full size.
         """
-        if not self.naive and hasattr(self.backend, "run_pipeline"):
-            found = self.backend.run_pipeline(images)
-        elif not self.naive and self.manifest.default == manifests.PIPELINE:
-            found = self.backend.run(manifests.PIPELINE, {"image": images})
-        else:
-            inversion = self.run(images)
-            naive_r = pictures.area_resize(inversion.naive.clip(-1, 1), self.resolution)
-            return Restored(inversion.ws, naive_r, inversion.image, inversion.naive if self.naive else None)
-        self._require_numbers(found["naive_r"], found["result"])
-        return Restored(found["ws"], found["naive_r"], found["result"])
+        return self._run(self.chain, images)
 
     def run(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
-        """Encode, reconstruct, align the residual, decode with its gates (the paper's section 3.2).
+        """The inversion by the separate graphs, with everything that lies between them."""
+        return self._run(INVERSION.yielding(*RESULTS, "naive", "residual", "aligned"), images)
 
-        Like wagi.model.WaGI.invert, by the separate graphs, with everything that lies between them.
-        """
-        run: Any = getattr(self.backend, "run_resident", self.backend.run)
-        resolution = self.resolution
-        image_r = pictures.area_resize(images, resolution)
-        ws = run("encoder", {"image_r": image_r})["ws"]
-        below = run("prefix", {"ws": ws})
-        naive = run("naive", {"ws": ws, **below})["image"]
-        naive_r = pictures.area_resize(naive.clip(-1, 1), resolution)
-        residual = image_r - naive_r
-        aligned = run("align", {"residual": residual, "naive_r": naive_r})["aligned"]
-        image = run("decode", {"ws": ws, **below, "aligned": aligned})["image"]
-        self._require_numbers(naive, image)
-        return Inversion(_host(ws), naive, residual, _host(aligned), image)
+    def _run(self, chain: Chain, images: np.ndarray) -> Inversion:
+        found = self.engine.run_chain(chain, {"image": images})
+        found["image"] = found.pop("result")
+        self._require_numbers(found["naive_r"], found["image"])
+        return Inversion(**found)
 
     def warm_up(self, batch: int) -> None:
         """Run once on grey images, so that the first real batch of this size finds everything set up."""
         self.restore(np.zeros((batch, 3, self.size, self.size), np.float32))
 
-    def results(self, restored: Restored, prepared: Sequence[Prepared]) -> list[Result]:
+    def results(self, inversion: Inversion, prepared: Sequence[Prepared]) -> list[Result]:
         """The batch as pictures, beside the inputs that `prepare` gave."""
-        images, naives_r = pictures.to_uint8(restored.image), pictures.to_uint8(restored.naive_r)
-        naives = [None] * len(images) if restored.naive is None else pictures.to_uint8(restored.naive)
-        inputs = pictures.to_uint8(np.stack([one.image for one in prepared]))
+        images = pictures.to_uint8(inversion.image)
+        naives = [None] * len(images) if inversion.naive is None else pictures.to_uint8(inversion.naive)
         return [
-            Result(image, naive_r, source, ws, naive, one.notes)
-            for image, naive_r, source, ws, naive, one in zip(
-                images, naives_r, inputs, restored.ws, naives, prepared, strict=True
+            Result(image, naive, ws, naive_r, one.image, one.notes)
+            for image, naive, ws, naive_r, one in zip(
+                images, naives, inversion.ws, inversion.naive_r, prepared, strict=True
             )
         ]
 
@@ -195,16 +182,22 @@ class Session:
         advice = "use an fp32 bundle" if reduced else "check the model's training"
         raise UserError(f"the model produced values that are not numbers; {advice}")
 
+    def _require_parity(self, limit: float) -> None:
+        """UserError unless the probe images come out within `limit` (PSNR in dB) of PyTorch in FP32."""
+        what = f"--precision {self.precision}: {self.manifest.folder}"
+        stored = probes.stored(self.manifest)
+        if stored is None or "decode" not in stored.values:
+            raise UserError(f"{what} holds no values to judge it by; use --precision fp32")
+        inputs = probes.images(self.size, stored.seed)
+        results = [self.restore(inputs[i : i + 1]).image for i in range(len(inputs))]  # one in memory
+        wanted = stored.values["decode"]["image"]
+        found = probes.psnr(probes.pick(np.concatenate(results), stored.seed), wanted)
+        if not found >= limit:  # written so that NaN fails
+            line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
+            raise UserError(f"{what} {line}")
+
     def close(self) -> None:
-        self.backend.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.engine.close()
 
     def _check_float(self, item: np.ndarray) -> np.ndarray:
         if item.shape != (3, self.size, self.size):
@@ -238,8 +231,3 @@ def _array(item: Any) -> np.ndarray:
     raise UserError(
         f"an image must be a path, bytes, a PIL image or an array, this is {type(item).__name__}", status=2
     )
-
-
-def _host(tensor: Any) -> np.ndarray:
-    """An array, wherever a backend left the tensor."""
-    return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()

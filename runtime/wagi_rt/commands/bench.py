@@ -19,6 +19,7 @@ from PIL import Image
 from wagi_rt import __version__, decoding, pictures
 from wagi_rt.commands.invert import announce, require_precision
 from wagi_rt.console import put, say
+from wagi_rt.engines.base import EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
 
@@ -32,7 +33,8 @@ def bench(args: Namespace, started: float) -> int:
     prepared = time.perf_counter()
     content = _photo() if args.image is None else _read(args.image)
     started += time.perf_counter() - prepared
-    with Session(args.model, args.backend, args.device, args.threads, args.precision) as session:
+    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
+    with Session(args.model, choice) as session:
         require_precision(session, args.half)
         _once(session, content, 1)
         cold_start = (time.perf_counter() - started) * 1000
@@ -94,8 +96,8 @@ def _report(session: Session, args: Namespace, stages: np.ndarray, cold_start: f
         "model": manifest.name,
         "sha256": manifest.sha256,
         "backend": session.backend_name,
-        "device": session.backend.device,
-        "gpu": _gpu(session.backend.device),
+        "device": session.engine.device,
+        "gpu": _gpu(session.engine.device),
         "precision": session.precision,
         "batch": args.batch,
         "input_shape": [args.batch, 3, session.size, session.size],
@@ -112,7 +114,7 @@ def _report(session: Session, args: Namespace, stages: np.ndarray, cold_start: f
             "python": platform.python_version(),
             "numpy": np.__version__,
             "pillow": PIL.__version__,
-            _PACKAGES[session.backend_name]: session.backend.version,
+            _PACKAGES[session.backend_name]: session.engine.version,
         },
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -53,10 +53,11 @@ def invert(args: Namespace) -> int:
     report = Report(args, plan)
     if not plan.jobs:
         return report.end()
+    from wagi_rt.engines.base import EngineChoice
     from wagi_rt.session import Session
 
-    options = (args.model, args.backend, args.device, args.threads, args.precision)
-    with Session(*options, naive=bool(args.compare or args.naive)) as session:
+    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
+    with Session(args.model, choice, naive=bool(args.compare or args.naive)) as session:
         require_precision(session, args.half)
         unwind_on_signals()
         make_places(plan)
@@ -175,9 +176,10 @@ def _measure(result: Result, resolution: int) -> dict[str, dict[str, float | Non
     import numpy as np
 
     from wagi_rt import metrics
+    from wagi_rt.chain import area_resize
 
     def small(pixels: np.ndarray) -> np.ndarray:
-        return pictures.area_resize(pictures.to_float(pixels[None]), resolution)
+        return area_resize(pictures.to_float(pixels[None]), resolution)
 
     both = np.concatenate([small(result.naive_r), small(result.image)])
     naive, wagi = metrics.measure(both, np.broadcast_to(small(result.input), both.shape))

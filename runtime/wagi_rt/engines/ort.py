@@ -1,25 +1,22 @@
-"""The ONNX Runtime backend: a context manager with `run(graph, {name: array}) -> {name: array}`."""
+"""The ONNX Runtime engine: one session per graph that is run, on exactly the device that was named."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from wagi_rt import files
-from wagi_rt.backends import parse_device
+from wagi_rt.chain import Chain, Tensors
 from wagi_rt.engines import host
+from wagi_rt.engines.base import DEFAULT, EngineChoice, GraphEngine
 from wagi_rt.engines.ort_cache import WEIGHTS, open_session
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
-
-# Tensors that only the next graphs need: they stay on the device between the separate graphs.
-RESIDENT = frozenset({"ws", "feature", "skip", "aligned"})
+from wagi_rt.manifest import REMEDY, Manifest
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _WIDENED = 32 * host.MEGABYTE  # more than any half-precision weight, widened while it is used
@@ -41,21 +38,6 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def available() -> tuple[bool, str]:
-    """Whether ONNX Runtime is here: (True, what it is) or (False, why not)."""
-    try:
-        found = import_onnxruntime()
-    except UserError as error:
-        return False, str(error).removeprefix("--backend onnx: ")
-    return True, f"ONNX Runtime {found.__version__} on {', '.join(devices())}"
-
-
-def devices() -> list[str]:
-    """The kinds of devices that the installed wheel was built for (a driver may still be missing)."""
-    cuda = _CUDA in import_onnxruntime().get_available_providers()
-    return ["cpu", "cuda"] if cuda else ["cpu"]
-
-
 @functools.cache
 def _share_arena(onnxruntime: ModuleType) -> None:
     """One arena for the large models of this process, as large as they need together at their largest batch.
@@ -72,27 +54,39 @@ def _share_arena(onnxruntime: ModuleType) -> None:
         )
 
 
-class OrtBackend:
-    """One ONNX Runtime session per graph that is run, on exactly the device that was named."""
+class OrtEngine(GraphEngine):
+    """A bundle on the CPU or on one GPU."""
+
+    concurrent = True  # sessions and bindings may be used by several threads at once
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Whether ONNX Runtime is here: (True, what it is) or (False, why not)."""
+        try:
+            found = import_onnxruntime()
+        except UserError as error:
+            return False, str(error).removeprefix("--backend onnx: ")
+        return True, f"ONNX Runtime {found.__version__} on {', '.join(OrtEngine.devices())}"
+
+    @staticmethod
+    def devices() -> list[str]:
+        """The kinds of devices that the installed wheel was built for (a driver may still be missing)."""
+        cuda = _CUDA in import_onnxruntime().get_available_providers()
+        return ["cpu", "cuda"] if cuda else ["cpu"]
 
     def __init__(
-        self, manifest: Manifest, device: str = "cpu", threads: int | None = None, pieces: bool = False
+        self, manifest: Manifest, choice: EngineChoice = DEFAULT, chain: Chain | None = None
     ) -> None:
-        """Opens what the bundle runs by default, or with `pieces` the separate graphs; others when first run.
-
-        threads: None for one per core, within what this process may use.
-        """
-        self._kind, self._index = parse_device(device)
-        self.manifest = manifest
-        self.device = "cpu" if self._kind == "cpu" else f"cuda:{self._index}"
-        self._threads = threads or host.limit()
+        """Opens the graphs of `chain` (None: the manifest's default); others when they are first run."""
+        super().__init__(manifest, choice)
+        self._threads = choice.threads or host.limit()
         self._ort = import_onnxruntime()
         self._provider, options = _CPU, {}
         if self._kind == "cuda":
             self._provider, options = _CUDA, {"device_id": str(self._index)}
             self._require_cuda()
         self._providers = [(self._provider, options)]
-        self._large = self._kind == "cpu" and files.size(manifest) > files.SMALL
+        self._large = self._kind == "cpu" and manifest.total_bytes > files.SMALL
         # Half weights of a large model stay half in memory and are widened while they are used.
         self._lean = self._large and manifest.precision == "fp16-weights"
         if self._lean:
@@ -100,26 +94,20 @@ class OrtBackend:
         elif self._large:
             host.return_blocks()
             _share_arena(self._ort)
-        fused = manifest.default == PIPELINE and not pieces
-        self._sessions = {name: self._open(name) for name in ([PIPELINE] if fused else GRAPHS)}
+        self._sessions = {name: self._open(name) for name in (chain or manifest.chain).graphs}
 
     @property
     def version(self) -> str:
         return str(self._ort.__version__)
 
-    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run one graph of the bundle; tensors are bound by name, float32."""
-        return self.run_resident(graph, inputs, frozenset())
-
-    def run_resident(
-        self, graph: str, inputs: Mapping[str, Any], keep: frozenset[str] = RESIDENT
-    ) -> dict[str, Any]:
-        """Like `run`, with IO binding: outputs in `keep` stay on the device, as OrtValues that a next graph
-        takes as they are and whose `.numpy()` brings them to the host; the others are arrays."""
-        if graph not in self._sessions:
-            self._sessions[graph] = self._open(graph)
+    def _run(self, graph: str, inputs: Tensors, keep: frozenset[str]) -> Tensors:
+        """With IO binding: what stays on the device are OrtValues, which a next graph takes as they are."""
+        with self._lock:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._open(graph)
+            session = self._sessions[graph]
         try:
-            return self._bound(self._sessions[graph], graph, inputs, keep)
+            return self._bound(session, graph, inputs, keep)
         except MemoryError:
             raise UserError("not enough memory for this batch; use a smaller --batch") from None
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -128,9 +116,7 @@ class OrtBackend:
                 f"graph '{graph}' failed on {self.device} ({reason}); try a smaller --batch"
             ) from None
 
-    def _bound(
-        self, session: Any, graph: str, inputs: Mapping[str, Any], keep: frozenset[str]
-    ) -> dict[str, Any]:
+    def _bound(self, session: Any, graph: str, inputs: Tensors, keep: frozenset[str]) -> Tensors:
         binding = session.io_binding()
         # The binding refers to the arrays' memory: `held` keeps copies alive until the end of the run.
         held = {k: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
@@ -147,16 +133,8 @@ class OrtBackend:
         found = dict(zip(names, binding.get_outputs(), strict=True))
         return {name: value if name in keep else value.numpy() for name, value in found.items()}
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._sessions.clear()
-
-    def __enter__(self) -> OrtBackend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _require_cuda(self) -> None:
         if _CUDA not in self._ort.get_available_providers():

@@ -28,7 +28,8 @@ def open_session(manifest: Manifest, graph: str, version: str, create: Create) -
     A cached file that does not load is thrown away, and a cache that cannot be written is done without.
     """
     source = manifest.folder / manifest.graphs[graph].file
-    parts = (_FORMAT, version, files.processor(), manifest.graphs[graph].sha256, files.content(manifest))
+    model = manifest.graphs[graph].sha256, sorted(manifest.hashes.values())
+    parts = (_FORMAT, version, files.processor(), *model)
     place = files.root() / "onnx" / files.key(*parts)
     if (place / GRAPH).is_file():
         try:
@@ -39,7 +40,7 @@ def open_session(manifest: Manifest, graph: str, version: str, create: Create) -
         except Exception:  # whatever ONNX Runtime raises for a damaged file
             _remove(place)
     widened = 2 if manifest.precision == "fp16-weights" else 1  # saved as the FP32 that is computed with
-    if not files.has_room(widened * files.size(manifest)):
+    if not files.has_room(widened * manifest.total_bytes):
         return create(source, False, None)
     return _build(source, place, create)
 

@@ -1,27 +1,28 @@
-"""The OpenVINO backend, for CPUs: FP32, or bf16 with the sensitive layers in FP32.
+"""The OpenVINO engine, for CPUs: FP32, or bf16 with the sensitive layers in FP32.
 
-Same contract as engines.ort. Each graph is compiled for the batch size that comes (a fixed shape runs about
-a fifth faster than a dynamic one).
+Each graph is compiled for the batch size that comes (a fixed shape runs about a fifth faster than a dynamic
+one).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from wagi_rt import files
-from wagi_rt.backends import parse_device
+from wagi_rt.chain import Chain, Tensors
 from wagi_rt.engines import host
+from wagi_rt.engines.base import DEFAULT, EngineChoice, GraphEngine
 from wagi_rt.engines.ov_graph import add_wavelets, keep_fp32
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import GRAPHS, PIPELINE, REMEDY, Manifest
+from wagi_rt.manifest import REMEDY, Manifest
 
 OPTION = "--backend openvino"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}  # always said: OpenVINO would take bf16 by itself where it can
-LIMIT_PSNR_DB = {"bf16": 45.0}  # on the bundle's probes (performance.md, goals)
+LIMIT_PSNR_DB = {"bf16": 45.0}  # on the bundle's probes
 _MOST_SIZES = 2  # batch sizes of a graph that stay compiled: a folder's, and that of its last batch
 
 
@@ -40,15 +41,6 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-def available() -> tuple[bool, str]:
-    """Whether OpenVINO is here: (True, what it is and computes in) or (False, why not)."""
-    try:
-        openvino = import_openvino()
-    except UserError as error:
-        return False, str(error).removeprefix(f"{OPTION}: ")
-    return True, f"OpenVINO {_version(openvino)} on cpu, {' and '.join(precisions(openvino.Core()))}"
-
-
 def precisions(core: Any) -> list[str]:
     """The precisions that this CPU has, as OpenVINO reports them."""
     return ["fp32", "bf16"] if "BF16" in _capabilities(core) else ["fp32"]
@@ -62,23 +54,34 @@ def _version(openvino: ModuleType) -> str:
     return str(openvino.__version__).partition("-")[0]
 
 
-class OvBackend:
+class OvEngine(GraphEngine):
     """The bundle's graphs on the CPU; each is read at once or at its first run, and compiled when it runs."""
 
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Whether OpenVINO is here: (True, what it is and computes in) or (False, why not)."""
+        try:
+            openvino = import_openvino()
+        except UserError as error:
+            return False, str(error).removeprefix(f"{OPTION}: ")
+        return True, f"OpenVINO {_version(openvino)} on cpu, {' and '.join(precisions(openvino.Core()))}"
+
+    @staticmethod
+    def devices() -> list[str]:
+        return ["cpu"]
+
     def __init__(
-        self,
-        manifest: Manifest,
-        device: str = "cpu",
-        threads: int | None = None,
-        pieces: bool = False,
-        precision: str = "fp32",
+        self, manifest: Manifest, choice: EngineChoice = DEFAULT, chain: Chain | None = None
     ) -> None:
-        """Reads what the bundle runs by default, or with `pieces` the separate graphs. See OrtBackend."""
-        parse_device(device)
-        if device != "cpu":
-            raise UserError(f"{OPTION}: runs on the CPU only; use --device cpu, not {device}", status=2)
-        self.manifest, self.device = manifest, device
-        self.precision = manifest.precision if precision == "fp32" else precision
+        """Reads the graphs of `chain`, see OrtEngine."""
+        super().__init__(manifest, choice)
+        if self._kind != "cpu":
+            line = f"{OPTION}: runs on the CPU only; use --device cpu, not {self.device}"
+            raise UserError(line, status=2)
+        precision = choice.precision or "fp32"
+        self._reduced = precision != "fp32"
+        if self._reduced:
+            self.precision = precision
         self.limit_psnr_db = LIMIT_PSNR_DB.get(precision)
         self._openvino = import_openvino()
         self._core = self._openvino.Core()
@@ -89,21 +92,18 @@ class OvBackend:
                 "use --precision fp32"
             )
         add_wavelets(self._core)
-        self._large = files.size(manifest) > files.SMALL
+        self._large = manifest.total_bytes > files.SMALL
         if self._large:
             host.return_blocks()
-        self._reduced = precision != "fp32"
-        self._config = self._make_config(precision, threads or host.limit())
+        self._config = self._make_config(precision, choice.threads or host.limit())
         self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
-        fused = manifest.default == PIPELINE and not pieces
-        self._models = {name: self._read(name) for name in ([PIPELINE] if fused else GRAPHS)}
+        self._models = {name: self._read(name) for name in (chain or manifest.chain).graphs}
 
     @property
     def version(self) -> str:
         return _version(self._openvino)
 
-    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run one graph of the bundle; tensors are bound by name, float32."""
+    def _run(self, graph: str, inputs: Tensors, keep: frozenset[str]) -> Tensors:
         names = self.manifest.graphs[graph].outputs
         try:
             model = self._compile(graph, len(next(iter(inputs.values()))))
@@ -118,17 +118,9 @@ class OvBackend:
                 f"graph '{graph}' failed on {self.device} ({_reason(error)}); try a smaller --batch"
             ) from None
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._compiled.clear()
         self._models.clear()
-
-    def __enter__(self) -> OvBackend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _make_config(self, precision: str, threads: int | None) -> dict[str, Any]:
         config: dict[str, Any] = {

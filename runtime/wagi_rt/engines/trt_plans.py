@@ -82,8 +82,7 @@ def short(version: str) -> str:
 
 def model_hash(manifest: Manifest) -> str:
     """Of the graphs and their external data; the bundle's name and date change no engine."""
-    files = {graph.file: graph.sha256 for graph in manifest.graphs.values()} | manifest.files
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(manifest.hashes.items())).encode()).hexdigest()
 
 
 def read_plan(wanted: Target, name: str) -> tuple[bytes, Record]:

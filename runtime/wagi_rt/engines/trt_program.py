@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from wagi_rt.chain import Chain, Shapes, Step
 from wagi_rt.console import say
 from wagi_rt.engines import trt_plans
 from wagi_rt.engines.trt_cuda import INSTALL, NAME, Device, out_of_memory
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import Shapes
 
 _WORKSPACE = "*workspace*"  # no tensor's name
 RUNTIMES = ("tensorrt_lean", "tensorrt_lean_bindings", "tensorrt")
@@ -62,7 +62,7 @@ def logger(trt: Any) -> Any:
     return Log()
 
 
-class Engines:
+class Runtime:
     """TensorRT on one GPU: its runtime, and engines deserialised from plans."""
 
     def __init__(self, device: Device, trt: Any) -> None:
@@ -75,7 +75,7 @@ class Engines:
         # Version-compatible plans need it; read_plan has checked that a plan is the one to_engine.py wrote.
         self.runtime.engine_host_code_allowed = True
 
-    def deserialise(self, where: str, plan: bytes, wanted: tuple[Shapes, Shapes]) -> Engine:
+    def deserialise(self, where: str, plan: bytes, wanted: tuple[Shapes, Shapes]) -> Plan:
         """`where` names the plan in messages; `wanted`: its inputs and outputs."""
         self.log.clear()
         engine = self.runtime.deserialize_cuda_engine(plan)
@@ -83,13 +83,13 @@ class Engines:
             if self.log.out_of_memory():
                 raise out_of_memory(f"cuda:{self.device.index}")
             raise UserError(f"{where}: TensorRT refuses the engine ({self.log.first()}); {trt_plans.BUILD}")
-        return Engine(self, where, engine, *wanted)
+        return Plan(self, where, engine, *wanted)
 
 
-class Engine:
+class Plan:
     """One deserialised plan whose tensors are those of `inputs` and `outputs`, all float32."""
 
-    def __init__(self, parent: Engines, where: str, engine: Any, inputs: Shapes, outputs: Shapes) -> None:
+    def __init__(self, parent: Runtime, where: str, engine: Any, inputs: Shapes, outputs: Shapes) -> None:
         self.parent, self.where, self.engine = parent, where, engine
         self.inputs, self.outputs = inputs, outputs
         mode, float32 = parent.trt.TensorIOMode.INPUT, parent.trt.float32
@@ -129,28 +129,24 @@ class Engine:
 class _Prepared:
     """One batch size: contexts in running order, and the CUDA graph of the whole run."""
 
-    contexts: list[tuple[Engine, Any]]
+    contexts: list[tuple[Plan, Any]]
     graph: Any = None
 
 
 class Program:
-    """Engines in order with fixed buffers: `run({name: array}) -> {name: array}` on the stream.
+    """A chain with fixed buffers: `run({name: array}) -> {name: array}` on the stream."""
 
-    steps: (engine, new names of outputs); an input is the buffer of that name. inputs, outputs: what is
-    copied from and to the host, shapes without the batch.
-    """
-
-    def __init__(
-        self, device: Device, steps: list[tuple[Engine, dict[str, str]]], inputs: Shapes, outputs: list[str]
-    ) -> None:
+    def __init__(self, device: Device, steps: list[tuple[Plan, Step]], chain: Chain) -> None:
+        """steps: those of the chain with their plans. The chain's inputs come from the host."""
         self.device, self.steps = device, steps
-        self.least = max(engine.least for engine, _ in steps)
-        self.most = min(engine.most for engine, _ in steps)
-        shapes = dict(inputs)
-        for engine, names in steps:
-            shapes |= {names.get(name, name): shape for name, shape in engine.outputs.items()}
+        self.least = max(plan.least for plan, _ in steps)
+        self.most = min(plan.most for plan, _ in steps)
+        shapes: Shapes = {}
+        for plan, step in steps:
+            shapes |= {name: plan.inputs[own] for own, name in step.reads.items()}
+            shapes |= {name: plan.outputs[own] for own, name in step.makes.items()}
         # The engines take turns, so one workspace serves all of them.
-        self._size = max(int(engine.engine.device_memory_size_v2) for engine, _ in steps)
+        self._size = max(int(plan.engine.device_memory_size_v2) for plan, _ in steps)
         self._buffers: dict[str, int] = {}
         self._inputs: dict[str, np.ndarray] = {}
         self._outputs: dict[str, np.ndarray] = {}
@@ -159,9 +155,9 @@ class Program:
             self._buffers[_WORKSPACE] = device.buffer(self._size)
             for name, shape in shapes.items():
                 self._buffers[name] = device.buffer(4 * self.most * int(np.prod(shape)))
-            for name in inputs:
+            for name in chain.inputs:
                 self._inputs[name] = device.pinned((self.most, *shapes[name]))
-            for name in outputs:
+            for name in chain.outputs:
                 self._outputs[name] = device.pinned((self.most, *shapes[name]))
         except UserError:
             self.close()
@@ -169,10 +165,6 @@ class Program:
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """float32 [N, ...] by name; N within the engines' profile."""
-        if set(inputs) != set(self._inputs):
-            raise UserError(
-                f"the engine takes {', '.join(self._inputs)}, not {', '.join(inputs) or 'nothing'}"
-            )
         batch = len(next(iter(inputs.values())))
         if not self.least <= batch <= self.most:
             sizes = f"{self.least} to {self.most}, not {batch}"
@@ -180,9 +172,6 @@ class Program:
                 f"the engines take batches of {sizes}; change --batch, or {trt_plans.BUILD} again"
             )
         for name, array in inputs.items():
-            if array.shape != (batch, *self._inputs[name].shape[1:]):
-                expected = [batch, *self._inputs[name].shape[1:]]
-                raise UserError(f"input '{name}' must be {expected}, this is {list(array.shape)}")
             self._inputs[name][:batch] = array
         self.device.use()
         if batch in self._prepared and self._prepared[batch].graph is not None:
@@ -215,16 +204,15 @@ class Program:
         except UserError as error:
             say(f"note: batch {batch} runs without a CUDA graph ({error})")
 
-    def _context(self, engine: Engine, names: dict[str, str], batch: int) -> tuple[Engine, Any]:
-        addresses = {name: self._buffers[name] for name in engine.inputs}
-        addresses |= {name: self._buffers[names.get(name, name)] for name in engine.outputs}
-        return engine, engine.context(batch, addresses, self._buffers[_WORKSPACE], self._size)
+    def _context(self, plan: Plan, step: Step, batch: int) -> tuple[Plan, Any]:
+        addresses = {own: self._buffers[name] for own, name in {**step.reads, **step.makes}.items()}
+        return plan, plan.context(batch, addresses, self._buffers[_WORKSPACE], self._size)
 
     def _enqueue(self, prepared: _Prepared, batch: int) -> None:
         for name, array in self._inputs.items():
             self.device.upload(self._buffers[name], array[:batch])
-        for engine, context in prepared.contexts:
+        for plan, context in prepared.contexts:
             if not context.execute_async_v3(self.device.stream):
-                raise engine.failed("does not run")
+                raise plan.failed("does not run")
         for name, array in self._outputs.items():
             self.device.download(array[:batch], self._buffers[name])

@@ -1,0 +1,187 @@
+"""The order of the graphs, written once: an inversion (later an edit) as named steps, and what lies between.
+
+A chain is data. Whoever runs, joins, builds or checks graphs walks over one: the engines, the TensorRT
+program, export/{glue, graphs, pipeline, parity, engine_check}. A step is a graph of the bundle or one of the
+small functions of GLUE, whose ONNX twins are in export/glue.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
+Tensors = dict[str, Any]  # tensor name -> array, or what an engine keeps on its device
+# An edit's change (mean square) that halves a residual, and the window it is taken over (R / 16).
+FADE_CHANGE, FADE_SHARE = 0.01, 16
+
+
+class Step(NamedTuple):
+    """A graph or a function of GLUE by name, and its own names for what it reads and makes.
+
+    renamed: (own name, the chain's) where they differ, so that one graph can serve a chain twice.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Its own name of every input -> the chain's."""
+        return {own: dict(self.renamed).get(own, own) for own in self.inputs}
+
+    @property
+    def makes(self) -> dict[str, str]:
+        """Its own name of every output -> the chain's."""
+        return {own: dict(self.renamed).get(own, own) for own in self.outputs}
+
+    @property
+    def is_glue(self) -> bool:
+        return self.name in GLUE
+
+    def shapes(self, known: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, Shapes]:
+        """(inputs, outputs) under its own names, each of which has one shape wherever it stands."""
+        return {own: known[own] for own in self.inputs}, {own: known[own] for own in self.outputs}
+
+
+class Chain(NamedTuple):
+    """Steps in running order, from `inputs` to `outputs` (names of tensors)."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, step: Step) -> Chain:
+        """One step under its own names."""
+        return cls(step.inputs, (step._replace(renamed=()),), step.outputs)
+
+    def yielding(self, *outputs: str) -> Chain:
+        """The same steps with other results."""
+        return self._replace(outputs=outputs)
+
+    @property
+    def graphs(self) -> dict[str, Step]:
+        """The steps that are graphs of a bundle, by name."""
+        return {step.name: step for step in self.steps if not step.is_glue}
+
+    def resident(self, step: Step) -> frozenset[str]:
+        """Its own names of the outputs that graphs read and no glue: they need not leave the device."""
+        graphs, glue = (
+            {name for other in self.steps if other.is_glue == kind for name in other.reads.values()}
+            for kind in (False, True)
+        )
+        return frozenset(own for own, name in step.makes.items() if name in graphs - glue)
+
+
+# --------------------------------------------------------------------------- the arithmetic between graphs
+
+
+def area_resize(images: np.ndarray, size: int) -> np.ndarray:  # [N, C, H, H] => [N, C, size, size]
+    """Mean over square blocks, as wagi.model does it; H must be `size` times a power of two."""
+    while images.shape[-1] > size:
+        top = images[..., 0::2, 0::2] + images[..., 0::2, 1::2]
+        bottom = images[..., 1::2, 0::2] + images[..., 1::2, 1::2]
+        images = (top + bottom) * images.dtype.type(0.25)
+    assert images.shape[-1] == images.shape[-2] == size
+    return images
+
+
+def low_fidelity(naive: np.ndarray, size: int) -> np.ndarray:  # [N, 3, S, S] => [N, 3, size, size]
+    """The naive image as a valid image of the residual's resolution."""
+    return area_resize(naive.clip(-1, 1), size)
+
+
+# The paper, section 3.2: Delta = X - X0.
+def subtract(image_r: np.ndarray, naive_r: np.ndarray, size: int) -> np.ndarray:  # all [N, 3, size, size]
+    """The residual: what the naive inversion lost."""
+    return image_r - naive_r
+
+
+def fade(residual: np.ndarray, before: np.ndarray, after: np.ndarray, size: int) -> np.ndarray:
+    """The residual, trusted the less the more an edit changes the naive image around it (wagi.model.fade).
+
+    All [N, 3, size, size]; before, after: naive images in [-1, 1]. Equal ones fade nothing.
+    """
+    side = size // FADE_SHARE | 1
+    change = np.square(after - before).mean(1, keepdims=True)
+    windows = _window_sums(change, side) / _window_sums(np.ones_like(change[:1]), side)
+    return residual / (1 + windows / residual.dtype.type(FADE_CHANGE))
+
+
+def _window_sums(x: np.ndarray, side: int) -> np.ndarray:
+    """The sum over the part of each side x side window that lies inside the image; the same shape."""
+    padded = np.pad(x, [(0, 0), (0, 0), *[(side // 2, side // 2)] * 2])
+    for axis in (-2, -1):
+        padded = np.lib.stride_tricks.sliding_window_view(padded, side, axis).sum(-1)
+    return padded
+
+
+# Name -> (arrays in the order of the step's inputs, the resolution) => the step's one output.
+GLUE: dict[str, Callable[..., np.ndarray]] = {
+    "shrink": area_resize,
+    "low_fidelity": low_fidelity,
+    "subtract": subtract,
+    "fade": fade,
+}
+
+# ---------------------------------------------------------------------------------------------- the chains
+
+SHRINK = Step("shrink", ("image",), ("image_r",))
+LOW_FIDELITY = Step("low_fidelity", ("naive",), ("naive_r",))
+SUBTRACT = Step("subtract", ("image_r", "naive_r"), ("residual",))
+FADE = Step("fade", ("residual", "before", "after"), ("faded",))
+PIPELINE = "pipeline"  # the graph that holds a whole inversion
+RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the image
+_STATE = ("ws", "feature", "skip")
+# The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
+INVERSION = Chain(
+    ("image",),
+    (
+        SHRINK,
+        Step("encoder", ("image_r",), ("ws",)),
+        Step("prefix", ("ws",), ("feature", "skip")),
+        Step("naive", _STATE, ("image",), (("image", "naive"),)),
+        LOW_FIDELITY,
+        SUBTRACT,
+        Step("align", ("residual", "naive_r"), ("aligned",)),
+        Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),)),
+    ),
+    RESULTS,
+)
+FUSED = Chain(("image",), (Step(PIPELINE, ("image",), RESULTS),), RESULTS)
+STEPS = {step.name: step for step in (*INVERSION.steps, FADE, *FUSED.steps)}
+
+
+def shapes(
+    size: int, resolution: int, latents: tuple[int, ...], state: Mapping[str, tuple[int, ...]]
+) -> Shapes:
+    """Every tensor of the chains. latents: (n_latent, style_dim); state: those of `feature` and `skip`."""
+    large = dict.fromkeys(("image", "naive", "result"), (3, size, size))
+    names = ("image_r", "naive_r", "residual", "before", "after", "faded", "aligned")
+    small = dict.fromkeys(names, (3, resolution, resolution))
+    return {**large, **small, "ws": latents, **state}
+
+
+def walk(
+    chain: Chain,
+    tensors: Tensors,
+    run: Callable[[Step, Tensors], Tensors],
+    resolution: int,
+) -> Iterator[tuple[Step, Tensors, Tensors]]:
+    """Run the steps in order => (step, its inputs, its outputs) of each, under its own names.
+
+    tensors: the chain's inputs; the results are added to it. run: what runs a graph of the bundle.
+    """
+    for step in chain.steps:
+        given = {own: tensors[name] for own, name in step.reads.items()}
+        if step.is_glue:
+            made = {step.outputs[0]: GLUE[step.name](*given.values(), resolution)}
+        else:
+            made = run(step, given)
+        tensors |= {name: made[own] for own, name in step.makes.items()}
+        yield step, given, made

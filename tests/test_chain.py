@@ -1,0 +1,122 @@
+"""The order of an inversion is written once, as data; the arithmetic between graphs has one ONNX twin."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tiny_bundle import write_tiny_bundle
+from tolerances import TOL
+
+import wagi_rt
+from export.glue import write_glue
+from wagi_rt import chain, manifest
+from wagi_rt.chain import FADE, FUSED, GLUE, INVERSION, LOW_FIDELITY, STEPS, Chain, walk
+from wagi_rt.errors import UserError
+
+SIZE, RESOLUTION = 128, 64
+
+
+@pytest.fixture(scope="module", params=[SIZE, RESOLUTION], ids=["reduced", "same size"])
+def bundle(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    return write_tiny_bundle(folder, request.param, RESOLUTION, pipeline=True, default="pipeline")
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1.5, 1.5, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(GLUE))
+def test_every_function_equals_its_onnx_twin(bundle, tmp_path, name):
+    """In ONNX Runtime, at two batch sizes, under the names that the chain gives."""
+    described = manifest.read(bundle)
+    shapes, (output,) = described.tensors(chain.STEPS[name])[0], chain.STEPS[name].outputs
+    path = write_glue(described, name, tmp_path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {value.name for value in session.get_inputs()} == set(shapes)
+    for batch in (1, 3):
+        inputs = {key: random(batch, *shape, seed=i) for i, (key, shape) in enumerate(shapes.items())}
+        (found,) = session.run([output], inputs)
+        wanted = GLUE[name](*inputs.values(), RESOLUTION)
+        np.testing.assert_allclose(found, wanted, **TOL[np.float32])
+
+
+def test_fading_is_the_models():
+    """wagi.model.fade in PyTorch is the authority; equal naive images fade nothing."""
+    from wagi.model import fade
+
+    residual, before, after = (random(2, 3, 64, 64, seed=seed) for seed in range(3))
+    wanted = fade(*map(torch.from_numpy, (residual, before, after))).numpy()
+    np.testing.assert_allclose(chain.fade(residual, before, after, 64), wanted, **TOL[np.float32])
+    np.testing.assert_array_equal(chain.fade(residual, before, before, 64), residual)
+
+
+def test_low_fidelity_is_a_valid_image():
+    naive = random(1, 3, 64, 64) * 3
+    assert np.abs(chain.low_fidelity(naive, 32)).max() <= 1
+    np.testing.assert_array_equal(chain.subtract(naive, naive / 2, 64), naive / 2)
+
+
+@pytest.mark.parametrize("steps", [INVERSION, FUSED])
+def test_every_step_finds_what_it_reads(steps):
+    known = set(steps.inputs)
+    for step in steps.steps:
+        assert set(step.reads.values()) <= known, step.name
+        assert not set(step.makes.values()) & known, f"{step.name} hides a tensor"
+        known |= set(step.makes.values())
+    assert set(steps.outputs) <= known
+
+
+def test_only_what_glue_needs_leaves_the_device():
+    kept = {name: INVERSION.resident(step) for name, step in INVERSION.graphs.items()}
+    assert {name for names in kept.values() for name in names} == {"ws", "feature", "skip", "aligned"}
+    assert not kept["naive"] and not kept["decode"]
+
+
+def edit_chain() -> Chain:
+    """An edit in the way that WaGI.edit goes: prefix and naive run twice, for the source and for the edit."""
+    edited = (("ws", "ws_edit"), ("feature", "feature_edit"), ("skip", "skip_edit"))
+    return Chain(
+        ("image", "ws_edit"),
+        (
+            *INVERSION.steps[:-2],
+            STEPS["prefix"]._replace(renamed=edited),
+            STEPS["naive"]._replace(renamed=(*edited, ("image", "naive_edit"))),
+            LOW_FIDELITY._replace(renamed=(("naive", "naive_edit"), ("naive_r", "after"))),
+            FADE._replace(renamed=(("before", "naive_r"),)),
+            STEPS["align"]._replace(renamed=(("residual", "faded"), ("naive_r", "after"))),
+            STEPS["decode"]._replace(renamed=(*edited, ("image", "result"))),
+        ),
+        ("result", "naive_edit"),
+    )
+
+
+def test_an_edit_is_just_another_tuple_of_steps(bundle):
+    """Editing nothing is the inversion; another latent gives that latent's naive image."""
+    with wagi_rt.load(bundle, threads=1) as session:
+        image = random(2, 3, session.size, session.size) / 1.5
+        inversion = session.run(image)
+        same = session.engine.run_chain(edit_chain(), {"image": image, "ws_edit": inversion.ws})
+        np.testing.assert_array_equal(same["result"], inversion.image)
+        other = session.engine.run_chain(edit_chain(), {"image": image, "ws_edit": inversion.ws[::-1].copy()})
+        np.testing.assert_array_equal(other["naive_edit"], inversion.naive[::-1])
+
+
+def test_inputs_that_do_not_fit_are_named(bundle):
+    with wagi_rt.load(bundle, threads=1) as session:
+        with pytest.raises(UserError, match="takes image, not nothing"):
+            session.engine.run_chain(INVERSION, {})
+        with pytest.raises(UserError, match=r"input 'image' must be \[1, 3, .*\], this is \[1, 3, 16, 16\]"):
+            session.engine.run_chain(INVERSION, {"image": random(1, 3, 16, 16)})
+
+
+def test_walking_shows_every_step(bundle):
+    with wagi_rt.load(bundle, threads=1) as session:
+        tensors = {"image": random(1, 3, session.size, session.size)}
+        steps = walk(
+            INVERSION, tensors, lambda step, given: session.engine.run(step.name, given), RESOLUTION
+        )
+        seen = {step.name: (set(inputs), set(outputs)) for step, inputs, outputs in steps}
+    assert seen["naive"] == ({"ws", "feature", "skip"}, {"image"})
+    assert list(seen) == [step.name for step in INVERSION.steps]
+    assert {"naive", "result", "residual", "aligned"} <= set(tensors)
