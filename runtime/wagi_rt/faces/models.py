@@ -140,9 +140,9 @@ def open_model(model: Model, threads: int | None = None) -> Run:
 
     threads = threads or host.limit() or 0
     try:
-        if ort.available()[0]:
+        if ort.OrtEngine.available()[0]:
             return _open_onnxruntime(model, threads)
-        if ov.available()[0]:
+        if ov.OvEngine.available()[0]:
             return _open_openvino(model, threads)
     except Exception as error:  # whatever an engine raises for a damaged file
         detail = " ".join(str(error).split())
@@ -151,8 +151,9 @@ def open_model(model: Model, threads: int | None = None) -> Run:
 
 
 def _open_onnxruntime(model: Model, threads: int) -> Run:
-    import onnxruntime
+    from wagi_rt.engines.ort import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4  # failures still raise
     session = onnxruntime.InferenceSession(path(model), options, providers=["CPUExecutionProvider"])
