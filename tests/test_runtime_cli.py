@@ -269,14 +269,14 @@ def test_an_image_that_breaks_the_model_does_not_spoil_its_batch(
     from wagi_rt.errors import UserError
     from wagi_rt.session import Session
 
-    run = Session.run
+    restore = Session.restore
 
     def picky(self, images):
         if (images.reshape(len(images), -1).max(axis=1) == -1).any():
             raise UserError("values that are not numbers")
-        return run(self, images)
+        return restore(self, images)
 
-    monkeypatch.setattr(Session, "run", picky)
+    monkeypatch.setattr(Session, "restore", picky)
     Image.new("RGB", (64, 64)).save(photos / "black.png")
     assert run_cli("invert", photos, "-m", bundle, "-o", tmp_path / "out", "--batch", 4) == 1
     assert "black.png" in error_line(capsys.readouterr().err)
