@@ -183,7 +183,28 @@ def _integer_top(values: np.ndarray) -> tuple[float, bool]:
     return (65535.0, True) if highest <= 65535 else (highest, False)
 
 
-def declared_range(tags: Mapping[int, Any]) -> Range | None:
+def declared(image: Image.Image) -> Range | None:
+    """The values of black and white that the file itself declares, for pictures of more than 8 bits."""
+    if image.format == "TIFF":
+        return _declared_by(getattr(image, "tag_v2", {}))
+    stream = getattr(image, "fp", None)
+    if image.format != "PNG" or image.mode not in ("I", "I;16") or stream is None:
+        return None
+    position = stream.tell()
+    stream.seek(8)
+    bits = 0
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IDAT":
+            break
+        content = stream.read(length + 4)
+        if kind == b"sBIT" and length == 1:
+            bits = content[0]
+    stream.seek(position)
+    return (0, 2**bits - 1) if 1 < bits < 16 else None
+
+
+def _declared_by(tags: Mapping[int, Any]) -> Range | None:
     """The range that a TIFF's SMinSampleValue and SMaxSampleValue declare, where they make sense."""
     black, white = (_number(tags.get(tag)) for tag in (340, 341))
     if white is None or not math.isfinite(white):

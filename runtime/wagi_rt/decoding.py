@@ -57,6 +57,20 @@ class Picture:
     box: tuple[float, float, float, float]
 
 
+@dataclass
+class Stored:
+    """A loaded picture in its own mode, neither turned nor converted, with its EXIF and profile.
+
+    notes: as `Picture`'s. declared: the values of black and white, where the file says them. deep: of 16 bits
+    in each channel, of which Pillow keeps the upper 8.
+    """
+
+    image: Image.Image
+    notes: list[str]
+    declared: colours.Range | None = None
+    deep: bool = False
+
+
 def decode(
     source: str | os.PathLike[str] | bytes, name: str = "", size: int | None = None, fit: str = "crop"
 ) -> Picture:
@@ -67,7 +81,7 @@ def decode(
     going to make of it, for which a large photo is read at a fraction of its size.
     """
     with _opened(source, name) as image:
-        declared = _declared(image)
+        declared = colours.declared(image)
         whole, notes = _load(image, size)
         return _picture(image, whole, notes, declared, size, fit)
 
@@ -75,15 +89,16 @@ def decode(
 def from_pillow(image: Image.Image, size: int | None = None, fit: str = "crop") -> Picture:
     """An image that is already open, read like a file."""
     with _one_line("image"):
-        declared = _declared(image)
+        declared = colours.declared(image)
         image.load()
         return _picture(image, image.size, [], declared, size, fit)
 
 
-def load(source: str | os.PathLike[str] | bytes, name: str = "") -> tuple[Image.Image, list[str]]:
-    """The picture as stored, in its own mode, with its EXIF and profile; and notes. Errors as `decode`."""
+def load(source: str | os.PathLike[str] | bytes, name: str = "") -> Stored:
+    """The picture as it is stored, all of its pixels. Errors as `decode`."""
     with _opened(source, name) as image:
-        return image, _load(image, None)[1]
+        declared, deep = colours.declared(image), _is_deep(image)
+        return Stored(image, _load(image, None)[1], declared, deep)
 
 
 def check(source: str | os.PathLike[str]) -> None:
@@ -211,34 +226,13 @@ def _silence_libtiff() -> None:
         library.TIFFSetWarningHandler(None)
 
 
-def _declared(image: Image.Image) -> colours.Range | None:
-    """The values of black and white that the file itself declares, for pictures of more than 8 bits."""
-    if image.format == "TIFF":
-        return colours.declared_range(getattr(image, "tag_v2", {}))
-    stream = getattr(image, "fp", None)
-    if image.format != "PNG" or image.mode not in ("I", "I;16") or stream is None:
-        return None
-    position = stream.tell()
-    stream.seek(8)
-    bits = 0
-    while len(head := stream.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"IDAT":
-            break
-        content = stream.read(length + 4)
-        if kind == b"sBIT" and length == 1:
-            bits = content[0]
-    stream.seek(position)
-    return (0, 2**bits - 1) if 1 < bits < 16 else None
-
-
 def _load(image: ImageFile.ImageFile, size: int | None) -> tuple[tuple[int, int], list[str]]:
     """Decode the pixels, a JPEG's reduced if only a square of `size` is wanted => whole size, notes."""
     notes = []
     frames = getattr(image, "n_frames", 1) if image.format in _SEQUENCES else 1
     if frames > 1:
         notes.append(f"animated or multi-page, the first of {frames} frames is used")
-    deep = ";16" in repr(image.tile[:1]) and image.mode in ("RGB", "RGBA", "LA")
+    deep = _is_deep(image)
     whole = image.size
     if size is not None:
         image.draft(None, (2 * size, 2 * size))  # twice: the rest is left to the antialiased resize
@@ -247,6 +241,11 @@ def _load(image: ImageFile.ImageFile, size: int | None) -> tuple[tuple[int, int]
     if deep and max(high for _, high in np.atleast_2d(np.array(image.getextrema()))[:3]) < 16:
         notes.append("16 bits per channel and nearly black; if it holds values of 12 bits, scale them to 16")
     return whole if drafted else image.size, notes
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Of 16 bits in each of several channels, as far as its header has been read."""
+    return ";16" in repr(image.tile[:1]) and image.mode in ("RGB", "RGBA", "LA")
 
 
 def _picture(
@@ -265,10 +264,10 @@ def _picture(
         image = _reduced(image, extent, factors)
     else:
         image = colours.averaged(image)
-    upright = _upright(image)
-    if upright.size != image.size:
+    turned = upright(image)
+    if turned.size != image.size:
         whole, shown = whole[::-1], shown[::-1]
-    pixels, more = colours.to_srgb(upright, declared)
+    pixels, more = colours.to_srgb(turned, declared)
     left, top = (whole[0] - shown[0]) / 2, (whole[1] - shown[1]) / 2
     return Picture(pixels, notes + more, whole, (left, top, left + shown[0], top + shown[1]))
 
@@ -301,7 +300,7 @@ def _reduced(image: Image.Image, extent: tuple[int, int], factors: tuple[int, in
     return result
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """EXIF orientation applied; broken EXIF is no reason to refuse the pixels."""
     try:
         return ImageOps.exif_transpose(image)
