@@ -5,8 +5,8 @@ What changes, each equal to the training module in exact arithmetic (tests/test_
   demodulation, noise and bias, because leaky ReLU is positively homogeneous;
 - demodulation is one matrix product with precomputed sums of squares; styles of layers of equal width are
   one product;
-- the up-convolution takes one of three forms (UP_FORMS), see performance.md, "Formulations";
-- the skip path (inverse Haar, FIR upsampling, Haar) is one transposed convolution (architectures.md 2.2);
+- the up-convolution takes one of three forms (UP_FORMS; decision 45);
+- the skip path (inverse Haar, FIR upsampling, Haar) is one transposed convolution (decision 46);
 - weights are constants: no scale factors, no flips, no FIR kernels to expand.
 In half precision (`dtype`), styles, demodulation, tWavelets' sums, skip and wavelets stay in FP32, weights
 have unit norm per output channel and styles a largest value of one: demodulation takes both factors back,
@@ -245,7 +245,7 @@ class Synthesis(nn.Module):
         )
         self.rgbs = nn.ModuleList(Coefficients(rgb, dtype) for rgb in rgbs)
         self.register_buffer("resample", resample_kernel(generator.to_rgbs[0], bands(generator)))
-        # Latents and noise maps: architectures.md 2.1. convs[j] reads latent j, rgbs[i] latent 2 i + 1.
+        # Latents and noise maps: decision 8. convs[j] reads latent j, rgbs[i] latent 2 i + 1.
         features = [Layer(c.conv, j, _GAIN) for j, c in enumerate(convs)]  # type: ignore[arg-type]
         wavelets = [Layer(c.conv, 2 * i + 1, 1.0) for i, c in enumerate(rgbs)]  # type: ignore[arg-type]
         below, normalise = 2 * self.start + 2, dtype == torch.float16

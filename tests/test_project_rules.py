@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import tomllib
@@ -184,3 +185,48 @@ def test_no_paths_of_one_machine():
             if machine.search(line):
                 found.append(f"{path}:{number}")
     assert not found, f"paths of one machine: {found}"
+
+
+# Notes that a clone does not contain; written in pieces, so that this file does not hold what it forbids.
+NOTES = re.compile(
+    "|".join(
+        (r"paper_vs_" + "references", r"\barchitectures[ .](md|\d)", r"\bdesign" + r"\.md",
+         r"\bportraits" + r"\.md", r"\bperformance" + r"\.md", r"\btensorrt" + "11", r"\bpaper_" + "numbers",
+         r"\b[Ii]ssue" + r" \d", r"\b[Oo]ur " + "sources")
+    )
+)  # fmt: skip
+DECISION = re.compile(r"\bdecisions? (\d+)((?:(?:, | and | to |-)\d+)*)")
+
+
+def lines() -> Iterator[tuple[str, str]]:
+    """(path:number, line) of every text file of the checkout."""
+    for path in files(*CODE, ".md", ".json", ".txt", ".toml", ".yml"):
+        text = (ROOT / path).read_text(errors="replace")
+        yield from ((f"{path}:{number}", line) for number, line in enumerate(text.splitlines(), 1))
+
+
+def cited(line: str) -> set[int]:
+    """The decisions that a line names: "decisions 8, 40" are 8 and 40."""
+    found = (re.findall(r"\d+", "".join(match.groups())) for match in DECISION.finditer(line))
+    return {int(number) for numbers in found for number in numbers}
+
+
+def test_nothing_cites_what_a_clone_does_not_contain():
+    found = [where for where, line in lines() if NOTES.search(line)]
+    assert not found, f"cite a number of docs/decisions.md instead: {found}"
+
+
+def test_decisions_that_are_cited_exist():
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1)), "docs/decisions.md counts from 1 without gaps"
+    wrong = [(where, number) for where, line in lines() for number in cited(line) - set(numbers)]
+    assert not wrong, f"no such decision: {wrong}"
+    assert sum(bool(cited(line)) for _, line in lines()) > 20, "the search finds no citations"
+
+
+def test_citations_are_recognised():
+    assert cited("as it is (decision 7), see decisions 8, 40 and 41") == {7, 8, 40, 41}
+    for text in ("paper_vs_" + "references 12", "architectures" + ".md", "Issue" + " 4", "Our " + "sources"):
+        assert NOTES.search(text), text
+    assert not NOTES.search("chooses the architectures unless told; docs/results.md; issue")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# Sums over many values, and what normalises activations (performance.md: "style + demodulation in FP32").
+# Sums over many values, and what normalises activations (decision 47).
 _NORMS = ("MVN", "GroupNormalization", "BatchNormInference", "NormalizeL2", "ReduceMean", "ReduceSum")
 _MARK = "DisablePrecisionConversion_0"
 # OpenVINO's Python can pass this attribute on but not make one: it is read from a model of one tensor.
