@@ -9,12 +9,17 @@ from tests.training_helpers import write_portraits
 from wagi.data import ImageFolder, PortraitMemmap, PortraitStream, open_dataset
 from wagi.errors import UserError
 from wagi.loader import Loader, Order
+from wagi_rt import decoding, pictures
 
 
 def picture(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], axis=-1).astype(np.uint8)
     return Image.fromarray(pixels).convert(mode)
+
+
+def decoded_by_the_runtime(path, size: int) -> np.ndarray:
+    return pictures.prepare(decoding.decode(path, size=size), size).image
 
 
 # ------------------------------------------------------------------------------------------------ folders
@@ -39,11 +44,12 @@ def test_folder_reads_every_kind_of_image(tmp_path):
     assert torch.allclose(sixteen, torch.full_like(sixteen, 200 / 127.5 - 1))
 
 
-def test_folder_resizes_as_pillow_does_and_mirrors(tmp_path):
+def test_folder_reads_as_the_runtime_does_and_mirrors(tmp_path):
     picture(96, 96).save(tmp_path / "a.png")
     data = ImageFolder(tmp_path, 32)
-    expected = np.asarray(picture(96, 96).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
+    expected = np.asarray(picture(96, 96).resize((32, 32), Image.Resampling.LANCZOS), np.float32)
     image = data.get(0, False)["image"]
+    np.testing.assert_allclose(image.numpy(), decoded_by_the_runtime(tmp_path / "a.png", 32), atol=1e-6)
     np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), expected / 127.5 - 1, atol=1e-6)
     assert torch.equal(data.get(0, True)["image"], image.flip(2))
 

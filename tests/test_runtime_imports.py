@@ -21,7 +21,8 @@ ALLOWED = {
     "benchmarks": {"wagi", "wagi_rt", "export", "benchmarks"},
 }
 # What of the runtime wagi may import: modules that need numpy and Pillow only.
-SHARED = {f"wagi_rt.{name}" for name in ("decoding", "errors", "faces", "haar", "metrics", "pictures")}
+_SHARED = ("colours", "decoding", "errors", "faces", "haar", "metrics", "pictures")
+SHARED = {f"wagi_rt.{name}" for name in _SHARED}
 OURS = {"wagi", "wagi_rt", "export", "tests", "benchmarks"}
 # What the runtime may import besides the standard library; the engines only inside functions.
 RUNTIME_LIBRARIES = {"numpy", "PIL"}
@@ -169,6 +170,17 @@ def test_wagi_takes_from_the_runtime_only_what_needs_no_engine():
         ]
         taken = {".".join(name.split(".")[:2]) for name in modules if name.split(".")[0] == "wagi_rt"}
         assert taken <= SHARED, f"{path}: {taken - SHARED}"
+
+
+def test_what_is_shared_needs_numpy_and_pillow_only():
+    done = run(
+        "import sys; before = set(sys.modules)\n"
+        f"for name in {sorted(SHARED)!r}: __import__(name)\n"
+        "print({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+    )
+    assert done.returncode == 0, done.stderr
+    found = {name for name in ast.literal_eval(done.stdout) if not name.startswith("_")}
+    assert found <= {"numpy", "PIL", "wagi_rt"}
 
 
 def test_the_runtime_imports_only_what_its_base_install_has():

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from wagi.errors import UserError
+from wagi_rt import decoding, pictures
+from wagi_rt.errors import UserError as PictureError
+from wagi_rt.errors import printable
 
 Item = dict[str, Tensor]
 
@@ -40,10 +43,10 @@ def to_uint8(images: Tensor) -> np.ndarray:  # ...,3,S,S in [-1, 1] => ...,S,S,3
 
 
 class ImageFolder:
-    """Every image below a folder, resized by Pillow (antialiased) and cropped to a centred square.
+    """Every image below a folder as the runtime reads it: sRGB, its centred square, antialiased (Lanczos).
 
-    The first pass reads the headers. What cannot be read, then or when it is decoded, is reported on stderr,
-    counted in `skipped` and left out; a file that fails to decode is replaced by the next one.
+    The first pass reads the headers; hidden files are passed over. What cannot be read, then or when it is
+    decoded, is reported on stderr, counted in `skipped` and left out; the next one takes its place.
 
     Raises:
         UserError: no such folder, or no readable image in it.
@@ -52,21 +55,20 @@ class ImageFolder:
     param_dim = 0
 
     def __init__(self, path: str | Path, size: int) -> None:
-        from PIL import Image
-
-        Image.init()
         self.root, self.size = Path(path), size
         if not self.root.is_dir():
             raise UserError(f"--data {path}: no such folder", 2)
-        known = set(Image.registered_extensions())
-        candidates = sorted(p for p in self.root.rglob("*") if p.is_file() and p.suffix.lower() in known)
+        candidates = sorted(
+            p for p in self.root.rglob("*")
+            if p.suffix.lower() in decoding.READ_SUFFIXES and not p.name.startswith(".") and p.is_file()
+        )  # fmt: skip
         self.files: list[Path] = []
         self._unreadable: dict[Path, str] = {}  # file -> reason
         for file in candidates:
             try:
-                with Image.open(file):
-                    self.files.append(file)
-            except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+                decoding.check(file)
+                self.files.append(file)
+            except PictureError as error:
                 self._skip(file, error)
         if not self.files:
             what = "no readable image" if candidates else "no image"
@@ -84,11 +86,11 @@ class ImageFolder:
         """File below the folder -> why it could not be read, as far as was found out."""
         return {str(file.relative_to(self.root)): reason for file, reason in self._unreadable.items()}
 
-    def _skip(self, file: Path, error: Exception) -> None:
+    def _skip(self, file: Path, error: PictureError) -> None:
         if file not in self._unreadable:
-            reason = (str(error) or type(error).__name__).splitlines()[0].partition(" '/")[0]
-            self._unreadable[file] = reason
-            print(f"skipped {file} ({reason}); {self.skipped} unreadable so far", file=sys.stderr)
+            self._unreadable[file] = reason = str(error).removeprefix(f"{file}: ")
+            line = f"skipped {file} ({reason}); {self.skipped} unreadable so far"
+            print(printable(line), file=sys.stderr)
 
     def get(self, index: int, flip: bool) -> Item:
         for offset in range(len(self.files)):
@@ -100,26 +102,11 @@ class ImageFolder:
     def pixels(self, index: int) -> np.ndarray | None:  # => S,S,3 uint8
         """One image as 8-bit pixels; None, reported and counted, when it does not decode."""
         try:
-            return self._decode(self.files[index])
-        except Exception as error:  # as above
+            picture = decoding.decode(self.files[index], size=self.size)
+        except PictureError as error:
             self._skip(self.files[index], error)
             return None
-
-    def _decode(self, file: Path) -> np.ndarray:  # => S,S,3 uint8
-        from PIL import Image, ImageOps
-
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits per pixel, which convert() would clip to 8
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-            image = image.convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+        return pictures.fit_square(picture, self.size)
 
 
 class PortraitMemmap:

@@ -149,7 +149,7 @@ def _samples(mode: str) -> Image.Image:
 
 def _eight_bits(image: Image.Image, declared: Range | None) -> tuple[Image.Image, list[str]]:
     """Mode I or F as L, scaled from the declared range or from one that its values speak for."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     if not np.isfinite(values).all():
         raise UserError("holds values that are not numbers; convert it to PNG or JPEG")
     notes = []
@@ -160,13 +160,15 @@ def _eight_bits(image: Image.Image, declared: Range | None) -> tuple[Image.Image
             kind = "float values" if image.mode == "F" else "whole numbers"
             notes.append(f"{kind} without a declared range, taken as 0 (black) to {top:g} (white)")
     black, white = declared
-    scaled = np.rint((values.clip(black, white) - black) * (255 / (white - black)))
-    return Image.fromarray(scaled.astype(np.uint8)), notes
+    levels = np.empty(values.shape, np.uint8)
+    for row, target in zip(values, levels, strict=True):  # never all in float64
+        target[:] = np.rint((row.astype(np.float64).clip(black, white) - black) * (255 / (white - black)))
+    return Image.fromarray(levels), notes
 
 
 def _float_top(values: np.ndarray) -> tuple[float, bool]:
     """The value of white, and whether nothing else is possible."""
-    high, highest = np.percentile(values, _FLOAT_SHARE), values.max()
+    high, highest = float(np.percentile(values, _FLOAT_SHARE)), float(values.max())
     if high <= _FLOAT_SLACK:
         return 1.0, bool(0 <= values.min() and highest <= 1)
     return float(next((top for top in _FLOAT_TOPS[1:] if high <= top), highest)), False

@@ -199,7 +199,7 @@ def _limit() -> float:
 
 def _too_many(limit: float) -> str:
     return (
-        f"too many pixels to be a photo (more than {limit / 1e6:.0f} million); shrink it first, "
+        f"too many pixels to be a photo (more than {limit / 1e6:.1f} million); shrink it first, "
         "or allow more with --max-pixels"
     )
 
@@ -264,10 +264,11 @@ def _picture(
         image = _reduced(image, extent, factors)
     else:
         image = colours.averaged(image)
-    turned = upright(image)
-    if turned.size != image.size:
+    probe = Image.new("L", (2, 1))
+    probe.info = image.info
+    if upright(probe).width == 1:  # turned by a right angle; a square does not show it
         whole, shown = whole[::-1], shown[::-1]
-    pixels, more = colours.to_srgb(turned, declared)
+    pixels, more = colours.to_srgb(upright(image), declared)
     left, top = (whole[0] - shown[0]) / 2, (whole[1] - shown[1]) / 2
     return Picture(pixels, notes + more, whole, (left, top, left + shown[0], top + shown[1]))
 
