@@ -138,6 +138,16 @@ def test_every_path_is_there(document):
     assert len(found) > 10 and not missing, f"{document}: {missing}"
 
 
+def test_the_tests_that_contributing_runs_exist():
+    """Of every `pytest FILE -k WORD` there, the file, and a test in it whose name has the word."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    runs = re.findall(r"pytest (?:-m \w+ )?(tests/\S+)(?: -k (\w+))?", text)
+    assert len(runs) >= 3 and any(word for _, word in runs)
+    for name, word in runs:
+        tests = re.findall(r"^def (test_\w+)", (ROOT / name).read_text(), re.M)
+        assert any(word in test for test in tests), f"{name}: no test with {word}"
+
+
 def test_a_missing_path_is_noticed():
     text = "`wagi/model.py`, `no/such.py`, [a](gone.md#x), `python -m x`, `N/8`\n```\n`in/block.py`\n```\n"
     assert paths(text) == ["gone.md", "wagi/model.py", "no/such.py", "N/8"]
