@@ -1,7 +1,7 @@
 """Tiny training stages with the paper's own settings, and L_wave written a second time."""
 
-import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 import pywt
 import torch
@@ -9,6 +9,7 @@ from export_models import randomised
 from torch import Tensor, nn
 
 from wagi.config import settings
+from wagi.features import FeatureFiles
 from wagi.networks.small_encoder import SmallEncoder
 from wagi.networks.stylegan2 import StyleGAN2Generator
 from wagi.networks.swagan import Generator
@@ -27,7 +28,7 @@ NO_NETWORKS = {"lambda_lpips": "0", "lambda_id": "0"}
 
 
 def make(
-    stage: str, overrides: dict[str, str] | None = None, configuration: str = "", **files: object
+    stage: str, overrides: dict[str, str] | None = None, configuration: str = "", **files: Path
 ) -> Stage:
     """Stage "encoder" or "inversion" of preset ffhq1024 on tiny random networks, in training mode.
 
@@ -43,10 +44,8 @@ def make(
     generator = kind(model.size, model.style_dim, model.n_mlp, model.channel_multiplier, model.max_channels)
     encoder = SmallEncoder(generator.n_latent, model.style_dim, model.encoder_input, model.encoder_width)
     parts: dict[str, nn.Module] = {"generator": randomised(generator), "encoder": randomised(encoder)}
-    names = ("lpips_trunk", "lpips_linear", "arcface")
-    given = argparse.Namespace(**{name: files.get(name) for name in names})
     kind = {"encoder": EncoderStage, "inversion": InversionStage}[stage]
-    made = kind(model, train, parts, given)  # type: ignore[arg-type]
+    made = kind(model, train, parts, FeatureFiles(**files))  # type: ignore[arg-type]
     for module in made.models.values():
         randomised(module)
     made.train_mode()

@@ -1,0 +1,280 @@
+"""Single-line faults put into a copy of the checkout, one at a time: the named tests must notice each.
+
+    python tests/mutations.py [WORD]     # only those that contain WORD; default: all, some minutes
+
+Exit status 0 when every mutation is caught. It is an error of the list when an old text is not in its file
+exactly once, or when the tests fail without any mutation.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from checkout import copy_to
+
+# Loaded once, before processes fork; nothing of ours, so that each process reads the mutated files.
+PRELOADED = ("torch", "torch._dynamo", "numpy", "scipy.signal", "skimage.metrics", "pywt", "onnxruntime")
+
+
+class Mutation(NamedTuple):
+    """`old` becomes `new` in `file`; of `tests` (pytest arguments below tests/), at least one must fail."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MODEL, EQ2, E4E = "test_model.py", "test_eq2.py", "test_e4e_recipe.py"
+TWO_PASSES = f"{MODEL}::test_inversion_equals_two_full_passes"
+EDITED = f"{MODEL}::test_edit_aligns_the_residual_of_the_source_to_the_edited_image"
+BY_VALUE = f"{EQ2}::test_every_term_and_the_total_by_value"
+NETWORKS = f"{EQ2}::test_lpips_and_identity_by_value"
+ADA_SEES = f"{EQ2}::test_ada_sees_a_misaligned_residual_and_the_naive_image"
+E4E_VALUES = f"{E4E}::test_terms_and_total_by_value"
+WAVELETS, LOSSES = "test_wavelet_loss.py", "test_losses.py"
+GAN, LOOP = "test_gan_recipe.py", "test_training_loop.py::test_steps_are_the_textbooks"
+PUBLISHED = "test_swagan.py::test_generator_equals_the_published_formulation"
+WHOLE = "test_export_formulation.py::test_whole_inversion"
+SYNTHESIS = "test_export_formulation.py::test_generator_prefix_and_gated_suffix"
+
+MUTATIONS = [
+    # The one place where the parts meet.
+    Mutation("wagi/model.py", "return offsets + self.generator.latent_avg", "return offsets", TWO_PASSES),
+    Mutation("wagi/model.py", "area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", TWO_PASSES),
+    Mutation(
+        "wagi/model.py",
+        "aligned = self.aligner(residual, self",
+        "aligned = self.aligner(0 * residual, self",
+        TWO_PASSES,
+    ),
+    Mutation("wagi/model.py", ", gates=self.fusion(aligned))", ", gates=None)", TWO_PASSES),
+    Mutation(
+        "wagi/model.py",
+        "self.carry(residual, inversion.naive, naive)",
+        "self.carry(residual, naive, naive)",
+        EDITED,
+    ),
+    Mutation(
+        "wagi/model.py",
+        "else F.avg_pool2d(images, factor)",
+        "else images[..., ::factor, ::factor]",
+        f"{MODEL}::test_area_resize_is_a_block_mean",
+    ),
+    # Losses.
+    Mutation("wagi/losses.py", "_difference(x, y), k + 1)", "_difference(x, y), k)", WAVELETS),
+    Mutation("wagi/losses.py", "norm)[..., 1:].sum(", "norm)[..., 0:].sum(", WAVELETS),
+    Mutation(
+        "wagi/losses.py",
+        "return pixels + lambda_wave * wavelet_loss(",
+        "return pixels + 0 * wavelet_loss(",
+        f"{WAVELETS}::test_alignment_loss",
+    ),
+    Mutation("wagi/losses.py", "interval * gamma / 2 *", "interval * gamma *", LOSSES),
+    Mutation("wagi/losses.py", ".norm(dim=2).sum(1).mean()", ".norm(dim=2).mean()", LOSSES),
+    Mutation("wagi/losses.py", "softplus(-_wide(fake_logits))", "-softplus(_wide(fake_logits))", LOSSES),
+    Mutation(
+        "wagi/haar.py",
+        "left_sum - right_sum, left_diff - right_diff]",
+        "left_diff - right_diff, left_sum - right_sum]",
+        "test_haar.py",
+    ),
+    # Eq. 2, the paper's weights, and what ADA is given.
+    Mutation(
+        "wagi/config.py",
+        "lambda_wave: float = 0.1\n    lambda_lpips: float = 0.8",
+        "lambda_wave: float = 0.1\n    lambda_lpips: float = 1.0",
+        NETWORKS,
+    ),
+    Mutation("wagi/config.py", "lambda_wave_ada: float = 0.1", "lambda_wave_ada: float = 0.0", BY_VALUE),
+    Mutation("wagi/config.py", "lambda_ada: float = 1.0", "lambda_ada: float = 0.1", BY_VALUE),
+    Mutation(
+        "wagi/config.py",
+        "distortion: float = 0.15",
+        "distortion: float = 0.3",
+        f"{EQ2}::test_the_misalignment_is_a_perspective_of_the_papers_size",
+    ),
+    Mutation("wagi/training/images.py", 'getattr(config, f"lambda_{name}") * term', "term", BY_VALUE),
+    Mutation("wagi/training/images.py", "if config.lambda_wave:", "if False:", BY_VALUE),
+    Mutation("wagi/training/images.py", "(1 - self.arcface(y, x))", "(2 - self.arcface(y, x))", NETWORKS),
+    Mutation("wagi/training/inversion.py", "self._warp(residual, rng)", "residual.clone()", ADA_SEES),
+    Mutation(
+        "wagi/training/inversion.py", "naive, residual, given)\n\n", "naive, given, given)\n\n", BY_VALUE
+    ),
+    Mutation(
+        "wagi/training/inversion.py",
+        'config.lambda_ada * scalars["ada"]',
+        "config.lambda_ada * aligned.abs().mean()",
+        BY_VALUE,
+    ),
+    Mutation(
+        "wagi/training/inversion.py",
+        "parts[part].requires_grad_(False).eval()",
+        "parts[part].eval()",
+        f"{EQ2}::test_each_term_trains_its_parts_and_nothing_frozen",
+    ),
+    Mutation(
+        "wagi/training/warp.py",
+        'padding_mode="zeros"',
+        'padding_mode="border"',
+        "test_warp.py::test_probability_zero_and_outside_is_zero",
+    ),
+    # e4e, SWAGAN, the loop.
+    Mutation(
+        "wagi/training/encoder.py",
+        "stage = 1 + (step",
+        "stage = 2 + (step",
+        f"{E4E}::test_the_stage_decides_what_the_encoder_says",
+    ),
+    Mutation("wagi/training/encoder.py", "config.lambda_delta * scalars", "scalars", E4E_VALUES),
+    Mutation(
+        "wagi/training/encoder.py",
+        "discriminator_loss(self.discriminator(real), self.discriminator(encoded))",
+        "discriminator_loss(self.discriminator(encoded), self.discriminator(real))",
+        f"{E4E}::test_the_discriminator_tells_w_from_codes",
+    ),
+    Mutation(
+        "wagi/training/generator.py",
+        "0.0, 0.99**ratio",
+        "0.0, 0.99",
+        f"{GAN}::test_optimisers_of_lazily_regularised_networks",
+    ),
+    Mutation(
+        "wagi/training/generator.py",
+        "1 - self.config.latent_avg_beta",
+        "self.config.latent_avg_beta",
+        f"{GAN}::test_latent_avg_follows_the_mean_of_w",
+    ),
+    Mutation(
+        "wagi/training/generator.py",
+        "encoded[:, 0].detach()",
+        "encoded[:, 0]",
+        "test_training_stages.py::test_the_mapping_network_follows_the_encoder",
+    ),
+    Mutation("wagi/training/loop.py", "scaler.scale(loss / len(batches))", "scaler.scale(loss)", LOOP),
+    Mutation("wagi/training/loop.py", "            self._train_only(optimizer)\n", "", LOOP),
+    Mutation(
+        "wagi/training/optim.py",
+        "lookahead_alpha: float = 0.5",
+        "lookahead_alpha: float = 0.8",
+        "test_training_optim.py::test_ranger",
+    ),
+    # Networks and metrics.
+    Mutation(
+        "wagi/networks/fusion.py",
+        "return (1 + g) * x + h",
+        "return g * x + h",
+        "test_fusion.py::test_gate_formula",
+    ),
+    Mutation(
+        "wagi/networks/alignment.py",
+        "torch.cat((residual, image), dim=1)",
+        "torch.cat((image, residual), dim=1)",
+        "test_fusion.py::test_aligner_order_of_channels",
+    ),
+    Mutation(
+        "wagi/networks/swagan.py",
+        "coefficients = gate(to_rgb(x, ws[:, 2 * i + 3])",
+        "coefficients = gate(to_rgb(x, ws[:, 2 * i + 2])",
+        PUBLISHED,
+    ),
+    Mutation("wagi/networks/layers.py", "return x + self.weight * noise", "return x", PUBLISHED),
+    Mutation(
+        "wagi/networks/e4e.py",
+        "moved = [first + delta for",
+        "moved = [delta for",
+        "test_encoders.py::test_e4e_maps_and_heads",
+    ),
+    Mutation(
+        "wagi/metrics.py",
+        "DATA_RANGE = 2.0",
+        "DATA_RANGE = 1.0",
+        "test_metrics.py::test_equals_skimage_per_image",
+    ),
+    Mutation(
+        "wagi/features.py",
+        "[:, :, 35:223, 32:220]",
+        "[:, :, 32:220, 35:223]",
+        "test_features.py::test_arcface_crop_and_similarity",
+    ),
+    # The export formulation.
+    Mutation("export/graphs.py", "last.bias + 1,", "last.bias,", WHOLE),
+    Mutation("export/graphs.py", "area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", WHOLE),
+    Mutation("export/synthesis.py", "_GAIN = math.sqrt(2)", "_GAIN = 1.0", SYNTHESIS),
+    Mutation("export/synthesis.py", "return g * x + h", "return x + h", SYNTHESIS),
+]
+
+
+def pytest_status(folder: Path, tests: list[str]) -> int:
+    """Exit status of pytest on these tests of the copy in `folder`, in a process forked from this one."""
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        here = Path(__file__).resolve().parent
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+        sys.modules.pop("checkout")
+        with open(os.devnull, "w") as nothing:
+            for stream in (1, 2):
+                os.dup2(nothing.fileno(), stream)
+        import pytest
+
+        os._exit(int(pytest.main(["-x", "-q", "-m", "", "-p", "no:cacheprovider", *tests])))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def arguments(tests: str) -> list[str]:
+    return [f"tests/{test}" for test in tests.split()]
+
+
+def misfit(folder: Path, mutation: Mutation) -> str:
+    """The reason why this mutation cannot be made, or nothing."""
+    path = folder / mutation.file
+    count = path.read_text().count(mutation.old) if path.is_file() else 0
+    return "" if count == 1 else f"ERROR: the old text is there {count} times, must be once"
+
+
+def verdict(folder: Path, mutation: Mutation) -> str:
+    """`caught`, or what is wrong with the tests or with the mutation."""
+    if reason := misfit(folder, mutation):
+        return reason
+    path = folder / mutation.file
+    text = path.read_text()
+    path.write_text(text.replace(mutation.old, mutation.new))
+    try:
+        status = pytest_status(folder, arguments(mutation.tests))
+    finally:
+        path.write_text(text)
+    return {0: "SURVIVED", 1: "caught"}.get(status, f"ERROR: pytest ended with status {status}")
+
+
+def check(folder: Path, mutations: list[Mutation]) -> int:
+    """Try each mutation in the copy at `folder`, one line each; the exit status."""
+    os.environ.update(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder / "runtime")])
+    if pytest_status(folder, sorted({test for m in mutations for test in arguments(m.tests)})):
+        print("ERROR: the tests fail, or there are none, without any mutation")
+        return 1
+    failures = 0
+    for mutation in mutations:
+        start = time.monotonic()
+        result = verdict(folder, mutation)
+        failures += result != "caught"
+        change = f"{mutation.file}: {mutation.old!r} -> {mutation.new!r}"
+        print(f"{result:<8} {time.monotonic() - start:5.1f} s  {change}", flush=True)
+    print(f"{len(mutations) - failures} of {len(mutations)} mutations caught")
+    return int(failures > 0)
+
+
+def main(word: str = "") -> int:
+    for name in PRELOADED:
+        __import__(name)
+    with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
+        folder = copy_to(Path(scratch) / "checkout")
+        return check(folder, [m for m in MUTATIONS if any(word in text for text in m)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
