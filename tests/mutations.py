@@ -28,184 +28,162 @@ class Mutation(NamedTuple):
     tests: str
 
 
-MODEL, EQ2, E4E = "test_model.py", "test_eq2.py", "test_e4e_recipe.py"
-TWO_PASSES = f"{MODEL}::test_inversion_equals_two_full_passes"
-EDITED = f"{MODEL}::test_edit_aligns_the_residual_of_the_source_to_the_edited_image"
-BY_VALUE = f"{EQ2}::test_every_term_and_the_total_by_value"
-NETWORKS = f"{EQ2}::test_lpips_and_identity_by_value"
-ADA_SEES = f"{EQ2}::test_ada_sees_a_misaligned_residual_and_the_naive_image"
-E4E_VALUES = f"{E4E}::test_terms_and_total_by_value"
-WAVELETS, LOSSES = "test_wavelet_loss.py", "test_losses.py"
-GAN, LOOP = "test_gan_recipe.py", "test_training_loop.py::test_steps_are_the_textbooks"
+TWO_PASSES = "test_model.py::test_inversion_equals_two_full_passes"
+EDITED = "test_model.py::test_edit_aligns_the_residual_of_the_source_to_the_edited_image"
+ALIGNMENT = "test_wavelet_loss.py::test_alignment_loss"
+TERMS = "test_eq2.py::test_every_term_and_the_total_by_value"
+NETWORKS = "test_eq2.py::test_lpips_and_identity_by_value"
+LOOP = "test_training_loop.py::test_steps_are_the_textbooks"
 PUBLISHED = "test_swagan.py::test_generator_equals_the_published_formulation"
 WHOLE = "test_export_formulation.py::test_whole_inversion"
 SYNTHESIS = "test_export_formulation.py::test_generator_prefix_and_gated_suffix"
+TWINS = "test_chain.py::test_every_function_equals_its_onnx_twin"
 
-MUTATIONS = [
-    # The one place where the parts meet.
-    Mutation("wagi/model.py", "return offsets + self.generator.latent_avg", "return offsets", TWO_PASSES),
-    Mutation("wagi/model.py", "area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", TWO_PASSES),
-    Mutation(
-        "wagi/model.py",
-        "aligned = self.aligner(residual, self",
-        "aligned = self.aligner(0 * residual, self",
-        TWO_PASSES,
-    ),
-    Mutation("wagi/model.py", ", gates=self.fusion(aligned))", ", gates=None)", TWO_PASSES),
-    Mutation(
-        "wagi/model.py",
-        "self.carry(residual, inversion.naive, naive)",
-        "self.carry(residual, naive, naive)",
-        EDITED,
-    ),
-    Mutation(
-        "wagi/model.py",
-        "else F.avg_pool2d(images, factor)",
-        "else images[..., ::factor, ::factor]",
-        f"{MODEL}::test_area_resize_is_a_block_mean",
-    ),
-    # Losses.
-    Mutation("wagi/losses.py", "_difference(x, y), k + 1)", "_difference(x, y), k)", WAVELETS),
-    Mutation("wagi/losses.py", "norm)[..., 1:].sum(", "norm)[..., 0:].sum(", WAVELETS),
-    Mutation(
-        "wagi/losses.py",
-        "return pixels + lambda_wave * wavelet_loss(",
-        "return pixels + 0 * wavelet_loss(",
-        f"{WAVELETS}::test_alignment_loss",
-    ),
-    Mutation("wagi/losses.py", "interval * gamma / 2 *", "interval * gamma *", LOSSES),
-    Mutation("wagi/losses.py", ".norm(dim=2).sum(1).mean()", ".norm(dim=2).mean()", LOSSES),
-    Mutation("wagi/losses.py", "softplus(-_wide(fake_logits))", "-softplus(_wide(fake_logits))", LOSSES),
-    Mutation(
-        "wagi/haar.py",
-        "left_sum - right_sum, left_diff - right_diff]",
-        "left_diff - right_diff, left_sum - right_sum]",
-        "test_haar.py",
-    ),
+# File -> (old, new, tests): `old` becomes `new`; of the tests (files and names below tests/) one must fail.
+# fmt: off
+FAULTS: dict[str, list[tuple[str, str, str]]] = {
+    # The only place where the parts meet.
+    "wagi/model.py": [
+        ("return offsets + self.generator.latent_avg", "return offsets", TWO_PASSES),
+        ("area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", TWO_PASSES),
+        ("self.aligner(residual, self", "self.aligner(0 * residual, self", TWO_PASSES),
+        (", gates=self.fusion(aligned))", ", gates=None)", TWO_PASSES),
+        ("(residual, inversion.naive, naive)", "(residual, naive, naive)", EDITED),
+        ("F.avg_pool2d(images, factor)", "images[..., ::factor, ::factor]",
+         "test_model.py::test_area_resize_is_a_block_mean"),
+    ],
+    # Losses by themselves.
+    "wagi/losses.py": [
+        ("_difference(x, y), k + 1)", "_difference(x, y), k)", "test_wavelet_loss.py"),
+        ("norm)[..., 1:].sum(", "norm)[..., 0:].sum(", "test_wavelet_loss.py"),
+        ("pixels + lambda_wave * wavelet_loss(", "pixels + 0 * wavelet_loss(", ALIGNMENT),
+        ("interval * gamma / 2 *", "interval * gamma *", "test_losses.py"),
+        (".norm(dim=2).sum(1).mean()", ".norm(dim=2).mean()", "test_losses.py"),
+        ("softplus(-_wide(fake_logits))", "-softplus(_wide(fake_logits))", "test_losses.py"),
+    ],
+    "wagi/haar.py": [
+        ("left_sum - right_sum, left_diff - right_diff]", "left_diff - right_diff, left_sum - right_sum]",
+         "test_haar.py"),
+    ],
     # Eq. 2, the paper's weights, and what ADA is given.
-    Mutation(
-        "wagi/config.py",
-        "lambda_wave: float = 0.1\n    lambda_lpips: float = 0.8",
-        "lambda_wave: float = 0.1\n    lambda_lpips: float = 1.0",
-        NETWORKS,
-    ),
-    Mutation("wagi/config.py", "lambda_wave_ada: float = 0.1", "lambda_wave_ada: float = 0.0", BY_VALUE),
-    Mutation("wagi/config.py", "lambda_ada: float = 1.0", "lambda_ada: float = 0.1", BY_VALUE),
-    Mutation(
-        "wagi/config.py",
-        "distortion: float = 0.15",
-        "distortion: float = 0.3",
-        f"{EQ2}::test_the_misalignment_is_a_perspective_of_the_papers_size",
-    ),
-    Mutation("wagi/training/images.py", 'getattr(config, f"lambda_{name}") * term', "term", BY_VALUE),
-    Mutation("wagi/training/images.py", "if config.lambda_wave:", "if False:", BY_VALUE),
-    Mutation("wagi/training/images.py", "(1 - self.arcface(y, x))", "(2 - self.arcface(y, x))", NETWORKS),
-    Mutation("wagi/training/inversion.py", "self._warp(residual, rng)", "residual.clone()", ADA_SEES),
-    Mutation(
-        "wagi/training/inversion.py", "naive, residual, given)\n\n", "naive, given, given)\n\n", BY_VALUE
-    ),
-    Mutation(
-        "wagi/training/inversion.py",
-        'config.lambda_ada * scalars["ada"]',
-        "config.lambda_ada * aligned.abs().mean()",
-        BY_VALUE,
-    ),
-    Mutation(
-        "wagi/training/inversion.py",
-        "parts[part].requires_grad_(False).eval()",
-        "parts[part].eval()",
-        f"{EQ2}::test_each_term_trains_its_parts_and_nothing_frozen",
-    ),
-    Mutation(
-        "wagi/training/warp.py",
-        'padding_mode="zeros"',
-        'padding_mode="border"',
-        "test_warp.py::test_probability_zero_and_outside_is_zero",
-    ),
-    # e4e, SWAGAN, the loop.
-    Mutation(
-        "wagi/training/encoder.py",
-        "stage = 1 + (step",
-        "stage = 2 + (step",
-        f"{E4E}::test_the_stage_decides_what_the_encoder_says",
-    ),
-    Mutation("wagi/training/encoder.py", "config.lambda_delta * scalars", "scalars", E4E_VALUES),
-    Mutation(
-        "wagi/training/encoder.py",
-        "discriminator_loss(self.discriminator(real), self.discriminator(encoded))",
-        "discriminator_loss(self.discriminator(encoded), self.discriminator(real))",
-        f"{E4E}::test_the_discriminator_tells_w_from_codes",
-    ),
-    Mutation(
-        "wagi/training/generator.py",
-        "0.0, 0.99**ratio",
-        "0.0, 0.99",
-        f"{GAN}::test_optimisers_of_lazily_regularised_networks",
-    ),
-    Mutation(
-        "wagi/training/generator.py",
-        "1 - self.config.latent_avg_beta",
-        "self.config.latent_avg_beta",
-        f"{GAN}::test_latent_avg_follows_the_mean_of_w",
-    ),
-    Mutation(
-        "wagi/training/generator.py",
-        "encoded[:, 0].detach()",
-        "encoded[:, 0]",
-        "test_training_stages.py::test_the_mapping_network_follows_the_encoder",
-    ),
-    Mutation("wagi/training/loop.py", "scaler.scale(loss / len(batches))", "scaler.scale(loss)", LOOP),
-    Mutation("wagi/training/loop.py", "            self._train_only(optimizer)\n", "", LOOP),
-    Mutation(
-        "wagi/training/optim.py",
-        "lookahead_alpha: float = 0.5",
-        "lookahead_alpha: float = 0.8",
-        "test_training_optim.py::test_ranger",
-    ),
-    # Networks and metrics.
-    Mutation(
-        "wagi/networks/fusion.py",
-        "return (1 + g) * x + h",
-        "return g * x + h",
-        "test_fusion.py::test_gate_formula",
-    ),
-    Mutation(
-        "wagi/networks/alignment.py",
-        "torch.cat((residual, image), dim=1)",
-        "torch.cat((image, residual), dim=1)",
-        "test_fusion.py::test_aligner_order_of_channels",
-    ),
-    Mutation(
-        "wagi/networks/swagan.py",
-        "coefficients = gate(to_rgb(x, ws[:, 2 * i + 3])",
-        "coefficients = gate(to_rgb(x, ws[:, 2 * i + 2])",
-        PUBLISHED,
-    ),
-    Mutation("wagi/networks/layers.py", "return x + self.weight * noise", "return x", PUBLISHED),
-    Mutation(
-        "wagi/networks/e4e.py",
-        "moved = [first + delta for",
-        "moved = [delta for",
-        "test_encoders.py::test_e4e_maps_and_heads",
-    ),
-    Mutation(
-        "wagi/metrics.py",
-        "DATA_RANGE = 2.0",
-        "DATA_RANGE = 1.0",
-        "test_metrics.py::test_equals_skimage_per_image",
-    ),
-    Mutation(
-        "wagi/features.py",
-        "[:, :, 35:223, 32:220]",
-        "[:, :, 32:220, 35:223]",
-        "test_features.py::test_arcface_crop_and_similarity",
-    ),
+    "wagi/config.py": [
+        ("lambda_wave: float = 0.1\n    lambda_lpips: float = 0.8",
+         "lambda_wave: float = 0.1\n    lambda_lpips: float = 1.0", NETWORKS),
+        ("lambda_wave_ada: float = 0.1", "lambda_wave_ada: float = 0.0", TERMS),
+        ("lambda_ada: float = 1.0", "lambda_ada: float = 0.1", TERMS),
+        ("distortion: float = 0.15", "distortion: float = 0.3",
+         "test_eq2.py::test_the_misalignment_is_a_perspective_of_the_papers_size"),
+        ("progressive_every: int = 2000", "progressive_every: int = 1000",
+         "test_e4e_recipe.py::test_deltas_are_freed_one_by_one"),
+    ],
+    "wagi/training/images.py": [
+        ('getattr(config, f"lambda_{name}") * term', "term", TERMS),
+        ("if config.lambda_wave:", "if False:", TERMS),
+        ("(1 - self.arcface(y, x))", "(2 - self.arcface(y, x))", NETWORKS),
+    ],
+    "wagi/training/inversion.py": [
+        ("self._warp(residual, rng)", "residual.clone()",
+         "test_eq2.py::test_ada_sees_a_misaligned_residual_and_the_naive_image"),
+        ("naive, residual, given)\n\n", "naive, given, given)\n\n", TERMS),
+        ('config.lambda_ada * scalars["ada"]', "config.lambda_ada * aligned.abs().mean()", TERMS),
+        ("parts[part].requires_grad_(False).eval()", "parts[part].eval()",
+         "test_eq2.py::test_each_term_trains_its_parts_and_nothing_frozen"),
+        ('("fused", found.image)', '("fused", found.naive)', "test_heldout_numbers.py::test_inversion"),
+    ],
+    "wagi/training/warp.py": [
+        ('padding_mode="zeros"', 'padding_mode="border"',
+         "test_warp.py::test_probability_zero_and_outside_is_zero"),
+    ],
+    # e4e, SWAGAN, distillation and the loop.
+    "wagi/training/encoder.py": [
+        ("stage = 1 + (step", "stage = 2 + (step",
+         "test_e4e_recipe.py::test_the_stage_decides_what_the_encoder_says"),
+        ("config.lambda_delta * scalars", "scalars", "test_e4e_recipe.py::test_terms_and_total_by_value"),
+        ("discriminator(real), self.discriminator(encoded))",
+         "discriminator(encoded), self.discriminator(real))",
+         "test_e4e_recipe.py::test_the_discriminator_tells_w_from_codes"),
+    ],
+    "wagi/training/generator.py": [
+        ("0.0, 0.99**ratio", "0.0, 0.99",
+         "test_gan_recipe.py::test_optimisers_of_lazily_regularised_networks"),
+        ("1 - self.config.latent_avg_beta", "self.config.latent_avg_beta",
+         "test_gan_recipe.py::test_latent_avg_follows_the_mean_of_w"),
+        ("encoded[:, 0].detach()", "encoded[:, 0]",
+         "test_training_stages.py::test_the_mapping_network_follows_the_encoder"),
+        ("+ config.lambda_wave * wave)", "+ 0 * wave)",
+         "test_distillation.py::test_terms_and_total_by_value"),
+    ],
+    "wagi/training/loop.py": [
+        ("scaler.scale(loss / len(batches))", "scaler.scale(loss)", LOOP),
+        ("            self._train_only(optimizer)\n", "", LOOP),
+        ("else 1.0\n", "else 0.9\n", LOOP),
+    ],
+    "wagi/training/optim.py": [
+        ("lookahead_alpha: float = 0.5", "lookahead_alpha: float = 0.8",
+         "test_training_optim.py::test_ranger"),
+    ],
+    # Networks, metrics, features.
+    "wagi/networks/fusion.py": [
+        ("return (1 + g) * x + h", "return g * x + h", "test_fusion.py::test_gate_formula"),
+    ],
+    "wagi/networks/alignment.py": [
+        ("torch.cat((residual, image), dim=1)", "torch.cat((image, residual), dim=1)",
+         "test_fusion.py::test_aligner_order_of_channels"),
+    ],
+    "wagi/networks/swagan.py": [
+        ("gate(to_rgb(x, ws[:, 2 * i + 3])", "gate(to_rgb(x, ws[:, 2 * i + 2])", PUBLISHED),
+    ],
+    "wagi/networks/layers.py": [
+        ("return x + self.weight * noise", "return x", PUBLISHED),
+    ],
+    "wagi/networks/e4e.py": [
+        ("moved = [first + delta for", "moved = [delta for", "test_encoders.py::test_e4e_maps_and_heads"),
+    ],
+    "wagi/metrics.py": [
+        ("DATA_RANGE = 2.0", "DATA_RANGE = 1.0", "test_metrics.py::test_equals_skimage_per_image"),
+    ],
+    "wagi/features.py": [
+        ("[:, :, 35:223, 32:220]", "[:, :, 32:220, 35:223]",
+         "test_features.py::test_arcface_crop_and_similarity"),
+    ],
     # The export formulation.
-    Mutation("export/graphs.py", "last.bias + 1,", "last.bias,", WHOLE),
-    Mutation("export/graphs.py", "area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", WHOLE),
-    Mutation("export/synthesis.py", "_GAIN = math.sqrt(2)", "_GAIN = 1.0", SYNTHESIS),
-    Mutation("export/synthesis.py", "return g * x + h", "return x + h", SYNTHESIS),
-]
+    "export/graphs.py": [
+        ("last.bias + 1,", "last.bias,", WHOLE),
+        ("area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", WHOLE),
+    ],
+    "export/synthesis.py": [
+        ("_GAIN = math.sqrt(2)", "_GAIN = 1.0", SYNTHESIS),
+        ("return g * x + h", "return x + h", SYNTHESIS),
+    ],
+    "export/glue.py": [
+        ("[nodes.scalar(-1), nodes.scalar(1)]", "[nodes.scalar(-2), nodes.scalar(2)]", TWINS),
+    ],
+    # The chain of the runtime.
+    "runtime/wagi_rt/chain.py": [
+        ("area_resize(naive.clip(-1, 1), size)", "area_resize(naive, size)", TWINS),
+        ("return image_r - naive_r", "return naive_r - image_r", TWINS),
+        ("FADE_CHANGE, FADE_SHARE = 0.01, 16", "FADE_CHANGE, FADE_SHARE = 0.02, 16",
+         "test_chain.py::test_fading_is_the_models"),
+    ],
+    "runtime/wagi_rt/session.py": [
+        ("np.stack([one.image for one in part])", "np.stack([part[0].image for one in part])",
+         "test_runtime_session.py::test_batches_do_not_mix_images"),
+    ],
+    "runtime/wagi_rt/pictures.py": [
+        ("= np.rint(scaled, out=scaled)", "= scaled",
+         "test_runtime_inputs.py::test_values_are_rounded_and_clipped"),
+    ],
+    "runtime/wagi_rt/haar.py": [
+        ("top - bottom, left + right, left - right]", "left + right, top - bottom, left - right]",
+         "test_haar_numpy.py"),
+    ],
+    "runtime/wagi_rt/metrics.py": [
+        (".astype(np.float64), k + 1)", ".astype(np.float64), k)", "test_runtime_metrics.py"),
+    ],
+}
+# fmt: on
+
+MUTATIONS = [Mutation(file, *fault) for file, faults in FAULTS.items() for fault in faults]
 
 
 def pytest_status(folder: Path, tests: list[str]) -> int:

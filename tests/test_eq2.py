@@ -89,6 +89,17 @@ def test_every_term_and_the_total_by_value():
     assert_total(seen, values(seen))
 
 
+def test_regions_weigh_the_squared_error_only():
+    """Each pixel's square by its region's weight over their mean; the wavelet term is that of the image."""
+    table = (0.5, 1.0, 2.0, 3.0, 2.5, 1.0, 1.0, 2.0, 4.0)
+    stage = make("inversion", {"region_weights": ",".join(map(str, table))})
+    mask = torch.randint(0, 9, (4, SIZE, SIZE), generator=seeded(), dtype=torch.uint8)
+    seen = Observed(stage, {**pictures(), "mask": mask})
+    weights = np.array(table)[mask.numpy()][:, None]
+    errors = (seen.image() - seen.batch["image"]).detach().double().numpy() ** 2
+    assert_total(seen, {**values(seen), "l2": float((errors * weights / weights.mean()).mean())})
+
+
 @pytest.mark.parametrize(("letter", "wave"), [("A", 0.0), ("B", 0.0), ("C", 0.1), ("D", 0.1)])
 def test_the_ablation_adds_both_wavelet_terms_at_c(letter, wave):
     """Configurations A and B are HFGI's loss: L2 (with LPIPS and identity) and the L1 of ADA."""
@@ -118,6 +129,18 @@ def test_ada_sees_a_misaligned_residual_and_the_naive_image():
 def test_without_a_warp_ada_sees_the_residual_itself():
     seen = Observed(make("inversion", {"warp_probability": "0"}), pictures())
     torch.testing.assert_close(seen.given, seen.residual(), atol=1e-5, rtol=1e-5)
+
+
+def test_true_edits_are_given_what_the_edit_carries_over():
+    """With the edit equal to the image, whatever its colours, nothing is to be moved or faded."""
+    stage = make("inversion", {"edit_probability": "1", "warp_probability": "1", "recolour": "1"})
+    x, mask = pictures()["image"], torch.zeros(4, SIZE, SIZE, dtype=torch.uint8)
+    seen = Observed(stage, {"image": x, "edited": x, "mask": mask, "edited_mask": mask})
+    assert seen.scalars["warped_l1"].item() < 1e-5
+    assert (seen.given - seen.residual()).abs().mean() > 0.05, "of pictures in other colours"
+    never = make("inversion", {"edit_probability": "0", "warp_probability": "1"})
+    seen = Observed(never, {"image": x, "edited": -x, "mask": mask, "edited_mask": mask})
+    assert_total(seen, values(seen))
 
 
 def fit_homography(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -204,12 +204,15 @@ def test_arcface_crop_and_similarity(arcface, arcface_file):
 
 
 def test_arcface_other_sizes(arcface):
-    x, _ = pair(1, 256)
-    smooth = F.interpolate(F.avg_pool2d(x, 32), size=(256, 256), mode="bilinear")
+    """Larger images are averaged to 256 px, smaller ones enlarged between pixel centres."""
+    x, _ = pair(1, 64)
     with torch.no_grad():
-        large = F.interpolate(smooth, scale_factor=2, mode="nearest")
-        torch.testing.assert_close(arcface.embed(large), arcface.embed(smooth), **TOL[torch.float32])
-        assert arcface(F.avg_pool2d(smooth, 4), smooth).item() > 0.9
+        enlarged = F.interpolate(x, size=(256, 256), mode="bilinear", align_corners=False)
+        face = arcface.embed(enlarged)
+        torch.testing.assert_close(arcface.embed(x), face, **TOL[torch.float32])
+        doubled = enlarged.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        torch.testing.assert_close(arcface.embed(doubled), face, **TOL[torch.float32])
+        assert (arcface.embed(x.flip(3)) - face).abs().max() > 100 * TOL[torch.float32]["atol"]
 
 
 def test_arcface_is_frozen_and_differentiable(arcface):

@@ -7,6 +7,7 @@ import torch
 from paper_stages import TINY, make, numpy_wavelet_loss, pictures
 
 from wagi.config import settings
+from wagi.model import WaGI
 from wagi.training.generator import make_stage
 
 
@@ -53,6 +54,26 @@ def test_inversion():
         assert report[name] == pytest.approx(value, rel=1e-4), name
     assert len({round(value, 4) for value in expected.values()}) == 6, "names could be exchanged"
     assert report == stage.evaluate(models, {"image": x}), "the misalignment is seeded"
+
+
+@torch.no_grad()
+def test_inversion_of_true_edits():
+    """The edit rendered with the source's detail, against the edit's own picture and residual."""
+    stage, x = make("inversion"), pictures()["image"]
+    edited = pictures(seed=1)["image"]
+    models = averaged(stage)
+    report = stage.evaluate(models, {"image": x, "edited": edited})
+    model = WaGI(*(models[part] for part in ("generator", "encoder", "aligner", "fusion")))
+    source, wanted = model.invert(x), model.invert(edited)
+    made = model.edit(x, wanted.ws)
+    expected = {
+        "l2_edited": mean_square(made.image.clamp(-1, 1), edited),
+        "edit_ada_l1": float((made.aligned - wanted.residual).abs().mean()),
+        "edit_nothing_l1": float((source.residual - wanted.residual).abs().mean()),
+    }
+    for name, value in expected.items():
+        assert report[name] == pytest.approx(value, rel=1e-4), name
+    assert {name for name in report if "edit" in name} == expected.keys()
 
 
 @torch.no_grad()
