@@ -18,6 +18,7 @@ from wagi_rt import decoding, pictures, probes
 from wagi_rt import manifest as manifests
 from wagi_rt.chain import INVERSION, PIPELINE
 from wagi_rt.errors import UserError
+from wagi_rt.metrics import psnr_of_all
 
 Say = Callable[[str], None]
 _SEED, _EQUAL_DB = 1, 200.0  # JSON has no infinity
@@ -41,7 +42,7 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
     for key, work in works.items():
         result = work(images[key.batch])[:1]  # also compiles what compiles at the first run
         first = result if first is None else first
-        psnr[key] = round(min(probes.psnr(result, first), _EQUAL_DB), 1)
+        psnr[key] = round(min(psnr_of_all(result, first), _EQUAL_DB), 1)
     for times in opener.timed.values():
         times.clear()
     calls: dict[Any, Callable[[], object]] = {

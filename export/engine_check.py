@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from wagi_rt import probes
 from wagi_rt.chain import FUSED, INVERSION, PIPELINE, walk
 from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
+from wagi_rt.metrics import psnr_of_all
 
 Arrays = dict[str, np.ndarray]
 EXACT_LIMIT_DB = 90.0  # of the FP32 arithmetic between the graphs
@@ -40,7 +40,7 @@ def references(
 def psnr_db(found: np.ndarray, wanted: np.ndarray) -> float:
     """Peak signal-to-noise ratio; the peak is the range of `wanted` (about 2 for images). NaN stays NaN."""
     peak = float(wanted.max() - wanted.min()) or 1.0
-    return float(np.minimum(probes.psnr(found, wanted, peak), _IDENTICAL_DB))
+    return float(np.minimum(psnr_of_all(found, wanted, peak), _IDENTICAL_DB))
 
 
 def limit_db(manifest: Manifest, name: str) -> float:

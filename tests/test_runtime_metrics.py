@@ -5,7 +5,7 @@ import pytest
 import pywt
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from wagi_rt.metrics import l2, l_wave, measure, psnr, ssim
+from wagi_rt.metrics import l2, l_wave, measure, psnr, psnr_of_all, ssim
 
 
 @pytest.fixture
@@ -25,7 +25,14 @@ def test_l2_and_psnr_equal_scikit_image(pair):
 
 
 def test_psnr_of_equal_images_is_infinite(pair):
-    assert np.isinf(psnr(pair[0], pair[0])).all()
+    assert np.isinf(psnr(pair[0], pair[0])).all() and psnr_of_all(pair[0], pair[0]) == float("inf")
+
+
+def test_psnr_of_whole_tensors_equals_scikit_image(pair):
+    for peak in (2.0, 0.3):
+        expected = peak_signal_noise_ratio(*pair, data_range=peak)
+        assert psnr_of_all(*pair, peak) == pytest.approx(expected, rel=1e-6)
+    assert np.isnan(psnr_of_all(pair[0] * np.float32("nan"), pair[1]))
 
 
 def test_ssim_equals_scikit_image(pair):

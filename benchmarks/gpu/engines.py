@@ -115,6 +115,7 @@ def run_onnxruntime(machine: Machine) -> dict[str, Any]:
     import wagi_rt
     from wagi_rt import manifest as manifests
     from wagi_rt import probes
+    from wagi_rt.metrics import psnr_of_all
 
     providers = onnxruntime.get_available_providers()
     device = "cuda" if "CUDAExecutionProvider" in providers else "cpu"
@@ -133,7 +134,7 @@ def run_onnxruntime(machine: Machine) -> dict[str, Any]:
         "bundle": manifest.folder.name,
         "device": device,
         "precision": manifest.precision,
-        "psnr_db": _decibel(probes.psnr(found, wanted)),
+        "psnr_db": _decibel(psnr_of_all(found, wanted)),
         "latency_ms": latency,
     }
 

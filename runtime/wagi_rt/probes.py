@@ -54,9 +54,3 @@ def images(size: int, seed: int, batch: int = BATCH) -> np.ndarray:
 def pick(values: np.ndarray, seed: int) -> np.ndarray:  # any shape => [64]
     """The values at the positions of a seed; those of a batch of three."""
     return values.reshape(-1)[np.random.default_rng(seed).integers(0, values.size, COUNT)]
-
-
-def psnr(found: np.ndarray, wanted: np.ndarray, peak: float = 2.0) -> float:
-    """Decibels below the peak (2 is an image's range); infinite for equal values, NaN if one is no number."""
-    error = float(np.mean(np.square(found.astype(np.float64) - wanted)))
-    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))

@@ -184,6 +184,8 @@ class Session(Closing):
 
     def _require_parity(self, limit: float) -> None:
         """UserError unless the probe images come out within `limit` (PSNR in dB) of PyTorch in FP32."""
+        from wagi_rt.metrics import psnr_of_all
+
         what = f"--precision {self.precision}: {self.manifest.folder}"
         stored = probes.stored(self.manifest)
         if stored is None or "decode" not in stored.values:
@@ -191,7 +193,7 @@ class Session(Closing):
         inputs = probes.images(self.size, stored.seed)
         results = [self.restore(inputs[i : i + 1]).image for i in range(len(inputs))]  # one in memory
         wanted = stored.values["decode"]["image"]
-        found = probes.psnr(probes.pick(np.concatenate(results), stored.seed), wanted)
+        found = psnr_of_all(probes.pick(np.concatenate(results), stored.seed), wanted)
         if not found >= limit:  # written so that NaN fails
             line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
             raise UserError(f"{what} {line}")
