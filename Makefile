@@ -29,6 +29,7 @@ demo: $(DEMO_STAMP)
 	@echo
 	@echo "Inverted portraits:                      $(CURDIR)/demo-output"
 	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
+	@echo "To have wagi-rt at hand:                 export PATH=\"$(CURDIR)/$(DEMO_ENV)/bin:\$$PATH\""
 
 test: lint
 	OMP_NUM_THREADS=1 $(TEST_ENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)

@@ -101,6 +101,15 @@ def test_every_block_is_tested_or_says_why_not():
     assert any(b.marker == "test" for b in blocks), "no block of the README is tested"
 
 
+def test_the_demo_says_how_the_next_commands_are_found():
+    """What `make demo` prints at its end is what the first block with `wagi-rt` begins with."""
+    dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = re.search(r'export PATH=\\"(\S+):\\\$PATH', dry.stdout)
+    assert said and f"{os.path.relpath(said[1], ROOT)}/wagi-rt invert" in dry.stdout
+    first = next(b for b in bash_blocks(README.read_text()) if "wagi-rt" in b.text)
+    assert first.text.startswith(f'export PATH="{said[1].replace(str(ROOT), "$PWD")}:$PATH"')
+
+
 def test_the_commands_work(tmp_path):
     """The whole pipeline of the README at its small budget."""
     execute([b for b in bash_blocks(README.read_text()) if b.marker == "test"], tmp_path)
