@@ -16,7 +16,8 @@ from wagi.features import FeatureFiles
 from wagi.loader import collate
 from wagi.networks.build import build_part
 from wagi.portraits.dataset import Settings, generate, portrait
-from wagi.portraits.parameters import CONTINUOUS, counterfactual
+from wagi.portraits.edits import counterfactual
+from wagi.portraits.parameters import CONTINUOUS
 from wagi.portraits.scene import render_both
 from wagi.training.inversion import InversionStage
 

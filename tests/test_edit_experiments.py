@@ -18,6 +18,7 @@ from wagi.losses import wavelet_loss
 from wagi.portraits import dataset, render_regions
 from wagi.portraits import edit as change_portrait
 from wagi.portraits import render as render_portrait
+from wagi.portraits.edits import parse_edit
 
 SIZE, SEED, COUNT = 32, 5, 3
 
@@ -51,7 +52,7 @@ def numpy_pairs(pairs, change):
 
 
 def test_pairs_are_the_renderers_pictures(pairs):
-    change = counterfactuals.parse_edit("yaw+0.3")
+    change = parse_edit("yaw+0.3")
     source, edited, regions = next(counterfactuals.batches(pairs(change), COUNT))
     expected = numpy_pairs(pairs, change)
     for found, wanted in zip((source, edited), expected, strict=False):
@@ -60,21 +61,21 @@ def test_pairs_are_the_renderers_pictures(pairs):
 
 
 def test_pairs_are_rendered_once(pairs, monkeypatch):
-    change = counterfactuals.parse_edit("yaw+0.3")
+    change = parse_edit("yaw+0.3")
     list(pairs(change))
     monkeypatch.setattr(counterfactuals, "render_both", None)  # a call would fail
     assert len(list(pairs(change))) == COUNT
 
 
 def test_an_edit_stays_in_the_parameters_range(pairs):
-    change = counterfactuals.parse_edit("smile+0.7")
+    change = parse_edit("smile+0.7")
     chosen = pairs.chosen(change)
     smiles = [dataset.portrait(SEED, index).smile for index in range(max(chosen) + 1)]
     assert chosen == [index for index, smile in enumerate(smiles) if smile + 0.7 <= 1.0]
 
 
 def test_a_category_is_given_to_those_without_it(pairs):
-    change = counterfactuals.parse_edit("glasses=square")
+    change = parse_edit("glasses=square")
     for index in pairs.chosen(change):
         portrait = dataset.portrait(SEED, index)
         assert portrait.glasses == "none" and change.apply(portrait).glasses == "square"
@@ -83,12 +84,12 @@ def test_a_category_is_given_to_those_without_it(pairs):
 @pytest.mark.parametrize("text", ["yaw", "yaw+0", "nose+1", "hat=crown", "hat=none", "clothes=dots", "yaw+x"])
 def test_unknown_edits_are_refused(text):
     with pytest.raises(UserError, match="--edits") as error:
-        counterfactuals.parse_edit(text)
+        parse_edit(text)
     assert error.value.status == 2
 
 
 def test_a_damaged_picture_is_named(pairs, tmp_path):
-    change = counterfactuals.parse_edit("yaw+0.3")
+    change = parse_edit("yaw+0.3")
     mine = counterfactuals.Pairs(tmp_path, SEED, SIZE, 1)
     list(mine(change))
     (file,) = tmp_path.rglob("yaw+0.3/*.npz")
@@ -144,7 +145,7 @@ def test_no_error_is_zero(measure):
 
 def test_the_edit_command(world, pairs):
     """The copy's row equals numpy on the renderings; the naive and bound rows equal direct computation."""
-    out, change = world / "out", counterfactuals.parse_edit("yaw+0.3")
+    out, change = world / "out", parse_edit("yaw+0.3")
     command = ["edit", "--model", str(world / "model.pt"), "--out", str(out), "--edits", "yaw+0.3"]
     command += ["--pairs", str(pairs.folder), "--seed", str(SEED), "--count", str(COUNT)]
     assert evaluate.main(command) == 0

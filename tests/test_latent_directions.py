@@ -12,6 +12,7 @@ from wagi import checkpoint, evaluate
 from wagi.editing import counterfactuals, directions, search
 from wagi.errors import UserError
 from wagi.experiments import edit
+from wagi.portraits.edits import parse_edit
 
 SIZE, SEED = 32, 5
 
@@ -50,7 +51,7 @@ def codes_with_yaw(rng, n=240):
 
 def test_a_known_direction_is_found_and_a_random_one_refused():
     rng = np.random.default_rng(3)
-    change = counterfactuals.parse_edit("yaw+0.3")
+    change = parse_edit("yaw+0.3")
     codes, params, truth = codes_with_yaw(rng)
     shifts = 2 * truth + 0.1 * rng.standard_normal((40, 4, 8))
     found = {row["way"]: (row, made) for row, made in search.measure(change, shifts, codes, params, 0.75)}
@@ -69,7 +70,7 @@ def test_an_edit_downwards_gives_the_same_direction():
     codes, params, truth = codes_with_yaw(rng)
     shifts = 2 * truth + 0.1 * rng.standard_normal((40, 4, 8))
     up, down = (
-        search.measure(counterfactuals.parse_edit(f"yaw{sign}0.3"), value, codes, params, 0.75)[0][1]
+        search.measure(parse_edit(f"yaw{sign}0.3"), value, codes, params, 0.75)[0][1]
         for sign, value in (("+", shifts), ("-", -shifts))
     )
     np.testing.assert_allclose(up.vector, down.vector, **TOL[np.float64])
@@ -84,7 +85,7 @@ def test_direction_files(world, tmp_path, capsys):
     space = directions.latent_space(model.encoder, model.generator)
     shape = (model.generator.n_latent, model.generator.style_dim)
     vector = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
-    change = counterfactuals.parse_edit("yaw-0.2")
+    change = parse_edit("yaw-0.2")
     path = directions.path_of(tmp_path, change, "pairs")
     directions.write(path, directions.Direction(vector, 2.5), {"made_for": "swagan", "latent_space": space})
     found = directions.read(path, space)

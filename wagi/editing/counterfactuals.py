@@ -3,7 +3,6 @@
 No face data set has them; a renderer whose random choices each have their own stream does (decision 38).
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,50 +14,11 @@ from torch import Tensor
 from wagi.data import to_float
 from wagi.errors import UserError
 from wagi.files import beside
-from wagi.portraits import Portrait, dataset, edit
-from wagi.portraits.parameters import CATEGORIES, CONTINUOUS, options
+from wagi.portraits import Portrait, dataset
+from wagi.portraits.edits import Edit
 from wagi.portraits.scene import render_both
 
 SOURCE = "source"
-_CONTINUOUS = re.compile(r"([a-z_]+)([+-]\d*\.?\d+)")
-_CATEGORY = re.compile(r"([a-z_]+)=(\w+)")
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A change of one parameter: `yaw+0.3` adds, `glasses=square` gives what a portrait did not have.
-
-    `change` is the amount in the parameter's unit, 1 for a category; `option` is a category's new value.
-    """
-
-    text: str
-    parameter: str
-    change: float
-    option: str = ""
-
-    def apply(self, portrait: Portrait) -> Portrait | None:
-        """The edited portrait, or None where the edit leaves the parameter's range or changes nothing."""
-        value = getattr(portrait, self.parameter)
-        if self.option:
-            return edit(portrait, **{self.parameter: self.option}) if value == "none" else None
-        span, changed = CONTINUOUS[self.parameter], value + self.change
-        low = min(span.low, 0.0) if span.chance < 1 else span.low
-        return edit(portrait, **{self.parameter: changed}) if low <= changed <= span.high else None
-
-
-def parse_edit(text: str) -> Edit:
-    """`NAME+AMOUNT`, `NAME-AMOUNT` or `NAME=OPTION`. Raises UserError, status 2."""
-    if (found := _CONTINUOUS.fullmatch(text)) and found[1] in CONTINUOUS and float(found[2]):
-        return Edit(text, found[1], float(found[2]))
-    if (found := _CATEGORY.fullmatch(text)) and found[1] in CATEGORIES and "none" in options(found[1]):
-        if found[2] != "none" and found[2] in options(found[1]):
-            return Edit(text, found[1], 1.0, found[2])
-    added = ", ".join(name for name in CATEGORIES if "none" in options(name))
-    raise UserError(
-        f"--edits {text}: write NAME+AMOUNT or NAME-AMOUNT for a continuous parameter (yaw+0.3), "
-        f"NAME=OPTION for one of {added} (glasses=square)",
-        2,
-    )
 
 
 @dataclass(frozen=True)

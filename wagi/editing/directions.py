@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from wagi import checkpoint
-from wagi.editing.counterfactuals import Edit
 from wagi.errors import UserError
+from wagi.portraits.edits import Edit
 
 
 class Direction(NamedTuple):

@@ -15,11 +15,12 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from wagi.data import open_dataset
-from wagi.editing.counterfactuals import Edit, batches
+from wagi.editing.counterfactuals import batches
 from wagi.editing.directions import Direction
 from wagi.errors import UserError
 from wagi.loader import batch_of
 from wagi.model import WaGI
+from wagi.portraits.edits import Edit
 from wagi.portraits.parameters import CATEGORIES, CONTINUOUS, options
 
 WAYS = ("pairs", "classifier")

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from wagi.checkpoint import load_model
 from wagi.editing import directions
-from wagi.editing.counterfactuals import Edit, Pairs, batches, parse_edit
+from wagi.editing.counterfactuals import Pairs, batches
 from wagi.editing.search import WAYS
 from wagi.errors import UserError
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.regions import RegionMeans, masks
 from wagi.experiments.tables import write_report
 from wagi.model import WaGI, area_resize
+from wagi.portraits.edits import Edit, parse_edit
 
 ORACLE = "oracle"
 SHOWN = 6  # pairs in a figure

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from wagi import checkpoint
 from wagi.editing import directions
-from wagi.editing.counterfactuals import Pairs, parse_edit
+from wagi.editing.counterfactuals import Pairs
 from wagi.editing.search import MINIMUM_AUC, WAYS, encode_data, encode_pairs, measure
 from wagi.errors import UserError
 from wagi.experiments.tables import write_report
+from wagi.portraits.edits import parse_edit
 
 COLUMNS = ("edit", "way", "auc", "correlation", "strength", "explained", "offered")
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from wagi.checkpoint import load_model
 from wagi.data import open_dataset
-from wagi.editing.counterfactuals import Pairs, batches, parse_edit
+from wagi.editing.counterfactuals import Pairs, batches
 from wagi.errors import UserError
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.loader import batch_of
 from wagi.model import WaGI
+from wagi.portraits.edits import parse_edit
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,15 +14,20 @@ def parser() -> argparse.ArgumentParser:
         description="Render portraits with known parameters. A stopped run goes on by the same command.",
     )
     result.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to fill")
-    result.add_argument("--count", type=int, default=64, metavar="N", help="number of portraits (default 64)")
+    result.add_argument("--count", type=int, default=64, metavar="N", help="number of portraits, or scenes (default 64)")
     result.add_argument("--size", type=int, default=128, metavar="S", help="pixels per side (default 128)")
     result.add_argument("--seed", type=int, default=1, metavar="K", help="data set seed (default 1)")
     result.add_argument(
         "--memmap", action="store_true", help="numpy memmaps with regions and parameters, for training"
     )
-    result.add_argument(
+    what = result.add_mutually_exclusive_group()
+    what.add_argument(
         "--edited", action="store_true", help="instead of each portrait, its true edit (yaw, smile, ...)"
     )
+    what.add_argument(
+        "--scenes", action="store_true",
+        help="each portrait five times, with two other appearances, turned, and both: every pair is an edit",
+    )  # fmt: skip
     result.add_argument("--workers", type=int, default=1, metavar="W", help="processes (default 1)")
     result.add_argument("--quiet", action="store_true", help="no progress bar")
     return result
@@ -44,13 +49,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Render, and say where the pictures are."""
     _check(arguments)
     from wagi.portraits.dataset import Settings, generate
+    from wagi.portraits.edits import PER_SCENE
 
+    pictures = arguments.count * (PER_SCENE if arguments.scenes else 1)
     settings = Settings(
-        arguments.count, arguments.size, arguments.seed, arguments.memmap, edited=arguments.edited
-    )
+        pictures, arguments.size, arguments.seed, arguments.memmap,
+        edited=arguments.edited, scenes=arguments.scenes,
+    )  # fmt: skip
     rendered = generate(arguments.out, settings, arguments.workers, progress=not arguments.quiet)
     sheet = arguments.out / "contact_sheet.png"
-    print(f"{arguments.count} portraits ({rendered} rendered now) in {arguments.out}; look at {sheet}")
+    print(f"{pictures} portraits ({rendered} rendered now) in {arguments.out}; look at {sheet}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from wagi.errors import UserError
 from wagi.files import beside, contact_sheet, write_json, write_png, write_text
-from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, counterfactual, sample, vector
+from wagi.portraits.edits import PER_SCENE, counterfactual, scene
+from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, sample, vector
 from wagi.portraits.scene import LABELS, render_both
 from wagi.portraits.streams import portrait_seed
 
@@ -32,6 +33,7 @@ class Settings:
     supersample: int = 2
     version: int = VERSION
     edited: bool = False  # the counterfactual of each portrait instead of the portrait
+    scenes: bool = False  # each portrait and its other appearances and views: PER_SCENE pictures in a row
 
 
 def portrait(seed: int, index: int, edited: bool = False) -> Portrait:
@@ -40,17 +42,23 @@ def portrait(seed: int, index: int, edited: bool = False) -> Portrait:
     return counterfactual(found) if edited else found
 
 
-def _work(task: tuple[int, int, int, int, bool]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    seed, index, size, supersample, edited = task
-    chosen = portrait(seed, index, edited)
-    image, regions = render_both(chosen, size, supersample)
+def picture(settings: Settings, index: int) -> Portrait:
+    """What picture `index` of a data set shows."""
+    if settings.scenes:
+        return scene(portrait(settings.seed, index // PER_SCENE))[index % PER_SCENE]
+    return portrait(settings.seed, index, settings.edited)
+
+
+def _work(task: tuple[Settings, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    settings, index = task
+    chosen = picture(settings, index)
+    image, regions = render_both(chosen, settings.size, settings.supersample)
     return index, image, regions, vector(chosen)
 
 
 def _rendered(settings: Settings, indices: list[int], workers: int) -> Iterator[tuple]:
     """Results of `_work` in the order of `indices`."""
-    same = (settings.size, settings.supersample, settings.edited)
-    tasks = [(settings.seed, index, *same) for index in indices]
+    tasks = [(settings, index) for index in indices]
     if workers <= 1:
         yield from map(_work, tasks)
         return
@@ -173,7 +181,7 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
 
 def _finish(out: Path, settings: Settings, arrays: dict[str, np.memmap] | None) -> None:
     """Attributes, parameters of a picture folder, contact sheet."""
-    portraits = [portrait(settings.seed, index, settings.edited) for index in range(settings.count)]
+    portraits = [picture(settings, index) for index in range(settings.count)]
     lines = "".join(json.dumps(attributes(one)) + "\n" for one in portraits)
     write_text(out / "attributes.jsonl", lines)
     first = range(min(SHEET, settings.count))

@@ -221,19 +221,6 @@ def edit(portrait: Portrait, **changes: Any) -> Portrait:
     return dataclasses.replace(portrait, **changes)
 
 
-def counterfactual(portrait: Portrait) -> Portrait:
-    """The same person with another yaw, pitch, smile or age; the seed decides which one, and how much."""
-    rng = stream(portrait.seed, "counterfactual")
-    name = str(rng.choice(["yaw", "pitch", "smile", "age"], p=[0.55, 0.1, 0.25, 0.1]))
-    span = CONTINUOUS[name]
-    if name in ("yaw", "pitch"):  # a turn by a visible angle, towards the front from beyond the middle
-        turn = rng.uniform(0.3, 1.0) * (0.45 if name == "yaw" else 0.15)
-        value = getattr(portrait, name) - math.copysign(turn, getattr(portrait, name) + rng.normal(0, 0.3))
-    else:
-        value = rng.uniform(span.low, span.high)
-    return edit(portrait, **{name: float(np.clip(value, span.low, span.high))})
-
-
 def options(category: str) -> list[str]:
     """The options of a categorical parameter, in the order of the vector's one-hot values."""
     first, second = CATEGORIES[category]

@@ -1,0 +1,210 @@
+"""The flow aligner: detail of the input, moved to where an edit puts it.
+
+Not in the papers, whose ADA moves a residual by a few pixels. At edit time the naive images X0 = G0(w) and
+Y0 = G0(w_edit) and the generator's states behind them are known, so where everything went can be estimated:
+dense flow from Y0 back to X0, from coarse to fine, and what of the input is still seen there.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# The mean square change of the naive image at which half of the input's own residual is left.
+_GATE_CHANGE = 3e-4
+# The coarsest level of the flow: R / 16. The flow's images have half of R, the finest flow a quarter.
+COARSEST = 16
+_TEMPERATURE = 10.0
+
+
+class Alignment(NamedTuple):
+    """What the flow aligner found; R is the residual's resolution."""
+
+    aligned: Tensor  # [N, 3, R, R] the residual as it belongs to the edited naive image
+    flows: tuple[Tensor, ...]  # [N, 2, r, r] at R/16, R/8, R/4, R: (x, y), in pixels of that level
+    weights: Tensor  # [N, 3, R, R] of the moved input, the moved residual, nothing; they sum to 1
+    gate: Tensor  # [N, 1, R, R] in [0, 1): exactly 0 where the edit changes nothing
+
+
+def warp(images: Tensor, flow: Tensor) -> Tensor:  # N,C,H,W ; N,2,H,W => N,C,H,W
+    """Images sampled at p + flow(p), bilinear; beyond the border its nearest pixel. Flow: (x, y) in pixels."""
+    # int(): a traced graph then holds constants, and the grid stays float32.
+    height, width = int(flow.shape[-2]), int(flow.shape[-1])
+    x = torch.arange(width, device=flow.device) + 0.5
+    y = torch.arange(height, device=flow.device) + 0.5
+    flow = flow.float()
+    grid = torch.stack(
+        [(flow[:, 0] + x) * (2 / width) - 1, (flow[:, 1] + y[:, None]) * (2 / height) - 1], dim=-1
+    )
+    return F.grid_sample(
+        images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def change_gate(before: Tensor, after: Tensor) -> Tensor:  # N,3,R,R twice => N,1,R,R
+    """c / (c + 3e-4), c the mean squared change in a window of R / 16: exactly 0 where nothing changes."""
+    change = (after - before).square().mean(1, keepdim=True)
+    side = int(before.shape[-1]) // COARSEST | 1
+    change = F.avg_pool2d(change, side, stride=1, padding=side // 2, count_include_pad=False)
+    return change / (change + _GATE_CHANGE)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.LeakyReLU(0.1))
+
+
+def _enlarge(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def _resize(x: Tensor, size: int) -> Tensor:
+    """Features [N, C, r, r] at `size`: means of blocks, or enlarged where r is smaller."""
+    side = int(x.shape[-1])
+    return F.avg_pool2d(x, side // size) if side >= size else _enlarge(x, size // side)
+
+
+class Pyramid(nn.Module):
+    """Images [N, 3, R/2, R/2] -> features at R/4, R/8, R/16."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.quarter, self.eighth = _conv(3, first, 5, 2), _conv(first, second, 3, 2)
+        self.sixteenth = nn.Sequential(_conv(second, third, 3, 2), _conv(third, third))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quarter = self.quarter(x)
+        eighth = self.eighth(quarter)
+        return quarter, eighth, self.sixteenth(eighth)
+
+
+class Refinement(nn.Module):
+    """One correction of a flow: maps of one level -> (correction [N, 2, r, r], hidden [N, width, r, r])."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.enter, self.inner, self.leave = _conv(inputs, width), _conv(width, width), _conv(width, width)
+        self.flow = nn.Conv2d(width, 2, 3, padding=1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+
+    def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.enter(torch.cat(maps, dim=1))
+        hidden = hidden + self.leave(self.inner(hidden))
+        return self.flow(hidden), hidden
+
+
+class Matching(nn.Module):
+    """The expected offset under a softmax over all pairs of cells, less that of its prior alone.
+
+    Call: features of target and source [N, C, r, r] -> flow [N, 2, r, r] in cells, confidence [N, 1, r, r].
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.key = nn.Conv2d(inputs, width, 1)
+        self.sigma, self.gain = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = int(target.shape[-2]), int(target.shape[-1])
+        query, key = (F.normalize(self.key(x).flatten(2), dim=1) for x in (target, source))
+        y, x = torch.meshgrid(
+            torch.arange(height, device=target.device), torch.arange(width, device=target.device),
+            indexing="ij",
+        )  # fmt: skip
+        cells = torch.stack([x, y]).float().flatten(1)
+        offset = cells[:, None, :] - cells[:, :, None]  # 2, query, key
+        prior = -offset.square().sum(0) / (2 * self.sigma**2)
+        share = torch.softmax(prior + _TEMPERATURE * self.gain * query.transpose(1, 2) @ key, dim=2)
+        nothing = torch.softmax(prior, dim=1)
+        flow = torch.stack([(share * offset[i]).sum(2) - (nothing * offset[i]).sum(1) for i in (0, 1)], dim=1)
+        return flow.view(-1, 2, height, width), share.amax(2).view(-1, 1, height, width)
+
+
+class FlowAligner(nn.Module):
+    """Where every pixel of an edit comes from: the moved input, the moved residual, or the naive edit.
+
+    Args:
+        state_channels: C of the generator's state below the first gate.
+        iterations: corrections of the flow at R/8 and at R/4.
+    Call: input X at the residual's resolution, its naive image X0 and the edited naive image Y0, all
+        [N, 3, R, R] in [-1, 1], R a multiple of 16; the states [N, C, r, r] of both latents -> Alignment. An
+        edit that changes nothing leaves X - X0 as it is, to the bit.
+    """
+
+    def __init__(
+        self,
+        state_channels: int,
+        pyramid: tuple[int, ...] = (16, 32, 48),
+        hidden: tuple[int, ...] = (20, 40, 56),
+        head: int = 12,
+        matched: int = 48,
+        iterations: int = 2,
+    ) -> None:
+        super().__init__()
+        self.iterations = iterations
+        self.naive_pyramid, self.input_pyramid = Pyramid(pyramid), Pyramid(pyramid)
+        self.state = _conv(state_channels, matched, 1)
+        joined = pyramid[2] + matched
+        self.matching = Matching(joined, matched)
+        self.sixteenth = Refinement(2 * joined + pyramid[2] + 3, hidden[2])
+        self.eighth = Refinement(3 * pyramid[1] + 2 + hidden[2], hidden[1])
+        self.quarter = Refinement(3 * pyramid[0] + 2 + hidden[1], hidden[0])
+        self.squeeze = _conv(hidden[0], 12, 1)
+        self.head = nn.Sequential(_conv(31, head), _conv(head, head), nn.Conv2d(head, 6, 3, padding=1))
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Half of the moved input, half of the moved residual, nothing drawn."""
+        last = self.head[-1]
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+
+    def flow(
+        self, image: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Flows at R/16, R/8, R/4, and what the last correction knew [N, hidden, R/4, R/4]."""
+        n, coarsest = image.shape[0], int(image.shape[-1]) // COARSEST
+        half, half_naive, half_edited = (F.avg_pool2d(x, 2) for x in (image, naive, edited))
+        pairs = [x.split(n) for x in self.naive_pyramid(torch.cat([half_naive, half_edited]))]
+        sharp4, sharp8, sharp16 = self.input_pyramid(half)
+        known, wanted = (self.state(_resize(x, coarsest)) for x in (state, edited_state))
+        source = torch.cat([pairs[2][0], known], dim=1)
+        target = torch.cat([pairs[2][1], wanted], dim=1)
+        coarse, confidence = self.matching(target, source)
+        step, hidden = self.sixteenth(target, warp(source, coarse), warp(sharp16, coarse), coarse, confidence)
+        flows = [coarse + step]
+        for refine, (before, after), sharp in (
+            (self.eighth, pairs[1], sharp8), (self.quarter, pairs[0], sharp4)
+        ):  # fmt: skip
+            flow, coarser = 2 * _enlarge(flows[-1], 2), _enlarge(hidden, 2)
+            for _ in range(self.iterations):
+                step, hidden = refine(after, warp(before, flow), warp(sharp, flow), flow, coarser)
+                flow = flow + step
+            flows.append(flow)
+        return tuple(flows), hidden
+
+    def blend(
+        self, image: Tensor, naive: Tensor, edited: Tensor, flows: tuple[Tensor, ...], hidden: Tensor
+    ) -> Alignment:
+        """The aligned residual, from the flow at R/4 and what is known there."""
+        flow = 4 * _enlarge(flows[-1], 4)
+        moved, moved_naive = warp(torch.cat([image, naive], dim=1), flow).split(3, dim=1)
+        # The naive images after the flow: what is left there is an edit of appearance, or hidden before.
+        error = (moved_naive - edited).abs().mean(1, keepdim=True)
+        around = F.avg_pool2d(error, 9, stride=1, padding=4, count_include_pad=False)
+        maps = [moved, image, moved_naive, naive, edited, flow / 8, error, around]
+        drawn = self.head(torch.cat([*maps, _enlarge(self.squeeze(hidden), 4)], dim=1))
+        weights = torch.softmax(drawn[:, :3], dim=1)
+        aligned = weights[:, :1] * (moved - edited) + weights[:, 1:2] * (moved - moved_naive) + drawn[:, 3:]
+        gate = change_gate(naive, edited)
+        aligned = (1 - gate) * (image - naive) + gate * aligned
+        return Alignment(aligned, (*flows, flow), weights, gate)
+
+    def forward(
+        self, image: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
+    ) -> Alignment:
+        flows, hidden = self.flow(image, naive, edited, state, edited_state)
+        return self.blend(image, naive, edited, flows, hidden)
