@@ -31,6 +31,8 @@ class ModelConfig:
     encoder: str = "e4e"  # e4e | psp | small
     encoder_input: int = 256
     encoder_width: int = 48
+    residual_resolution: int = 0  # R; 0: min(256, size)
+    aligner: str = "ada"  # ada: as published; flow: moves detail with an edit
     aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
     feature_levels: tuple[int, ...] = (64, 128)
     wavelet_levels: tuple[int, ...] = (128,)
@@ -40,7 +42,7 @@ class ModelConfig:
     @property
     def resolution(self) -> int:
         """R, the resolution of the residual (decision 5)."""
-        return min(256, self.size)
+        return self.residual_resolution or min(256, self.size)
 
     @property
     def n_latent(self) -> int:
@@ -59,6 +61,7 @@ class TrainConfig:
     precision: str = "fp32"  # fp32 | bf16 | fp16
     accumulate: int = 1
     optimizer: str = "ranger"  # ranger | adam
+    clip: float = 0.0  # the largest norm of a gradient; 0: no limit
     lr_rampdown: float = 0.0  # the last fraction of the run over which the rate falls to 0 (cosine)
     ema_kimg: float = 10.0  # half-life of the weight average
     flip: bool = True
@@ -138,6 +141,16 @@ class InversionConfig(TrainConfig):
     edit_probability: float = 0.5  # with --edited: the share of residuals taken from before a true edit
     # batch | running: statistics kept as they are (with --init), for batches too small to give good ones
     batch_norm: str = "batch"
+    # with aligner=flow and scenes of edits: the flow alone, the first of its steps on images of half the size
+    flow_steps: int = 0
+    half_size_steps: int = 0
+    lambda_photometric: float = 0.25  # of one view under the flow against the other
+    lambda_smooth: float = 0.02  # of the flow, where the edited naive image is smooth
+    lambda_change: float = 0.3  # the aligned residual where an edit changes the picture
+    lambda_flow: float = 0.15  # synthetic warps: distance to their flow, in pixels
+    synthetic: float = 0.25  # the share of edits that are warps of the source
+    perspective: float = 0.3  # the share of sources that are warped, their naive images alike
+    textures: float = 0.0  # the share of inverted images that are textures or photographs (--photos)
     recolour: float = 0.0  # the share of images with random colours, for inputs unlike the data
     region_weights: tuple[float, ...] = ()
 
@@ -233,7 +246,12 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
         for level in getattr(model, name):
             if level not in (model.resolution >> k for k in range(5)) or level < 8:
                 refuse(name, level, f"must be {model.resolution} divided by a power of two, at least 8")
-    for name, value in (("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small"))):
+    if model.resolution % 16 or model.size % model.resolution:
+        refuse("residual_resolution", model.resolution, "must be a multiple of 16 that divides size")
+    for name, value in (
+        ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small")),
+        ("aligner", ("ada", "flow")),
+    ):  # fmt: skip
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
     if model.generator == "stylegan2" and model.wavelet_levels:

@@ -136,7 +136,7 @@ class PortraitMemmap:
         if not self.count:
             raise UserError(f"--data {path}: nothing rendered yet (meta.json done=0)", 2)
         self.param_dim, self.seed = self.parameters.shape[1], meta.get("seed")
-        self.edited = bool(meta.get("settings", {}).get("edited"))
+        self.edited, self.scenes = (bool(meta.get("settings", {}).get(k)) for k in ("edited", "scenes"))
 
     def __len__(self) -> int:
         return self.count

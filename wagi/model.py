@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.networks.alignment import DistortionAligner
+from wagi.networks.flow_alignment import Alignment, FlowAligner
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.swagan import Generator, State
 
@@ -21,8 +22,8 @@ class Inversion(NamedTuple):
 
     ws: Tensor  # [N, n_latent, style_dim] latents
     naive: Tensor  # [N, 3, S, S] G0(ws), not clamped
-    residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; faded by an edit
-    aligned: Tensor  # [N, 3, R, R] the residual as ADA aligned it to `naive`
+    residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; ADA's edits fade it
+    aligned: Tensor  # [N, 3, R, R] the residual as it was aligned to `naive`
     image: Tensor  # [N, 3, S, S] the fused result, not clamped
 
 
@@ -80,11 +81,12 @@ class WaGI(NaiveInverter):
         self,
         generator: Generator,
         encoder: nn.Module,
-        aligner: DistortionAligner,
+        aligner: DistortionAligner | FlowAligner,
         fusion: ConsultationEncoder,
     ) -> None:
         super().__init__(generator, encoder)
         self.aligner, self.fusion = aligner, fusion
+        self.resolution = fusion.resolution
         self.fusion_start = fusion.levels[0]
 
     def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
@@ -101,9 +103,13 @@ class WaGI(NaiveInverter):
         return area_resize(images, self.resolution) - self.low_fidelity(naive)
 
     def fuse(self, ws: Tensor, state: State, naive: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Align the residual to the naive image and decode with its gates => (aligned, image)."""
-        aligned = self.aligner(residual, self.low_fidelity(naive))
-        return aligned, self.decode(ws, state, aligned)
+        """Align an inversion's residual to its naive image and decode with its gates => (aligned, image).
+
+        ADA also aligns the residual of an edit so; the flow aligner leaves an inversion's as it is.
+        """
+        if not isinstance(self.aligner, FlowAligner):
+            residual = self.aligner(residual, self.low_fidelity(naive))
+        return residual, self.decode(ws, state, residual)
 
     def decode(self, ws: Tensor, state: State, aligned: Tensor) -> Tensor:  # => N,3,S,S
         """The gated part of the generator, from an aligned residual."""
@@ -126,15 +132,26 @@ class WaGI(NaiveInverter):
         Args:
             source: images [N, 3, S, S], or what `invert` returned for them.
             ws_edit: [N, n_latent, style_dim] edited latents.
-            faded: trust the residual less where the edit changes the image; False is the papers' edit.
+            faded: with ADA: trust the residual less where the edit changes the image; False is the papers'
+                edit. The flow aligner decides itself what it carries.
         """
         inversion = self.invert(source) if isinstance(source, Tensor) else source
         state, naive = self.reconstruct(ws_edit)
         residual = inversion.residual
+        if isinstance(self.aligner, FlowAligner):
+            aligned = self.move(inversion, state, naive).aligned
+            return Inversion(ws_edit, naive, residual, aligned, self.decode(ws_edit, state, aligned))
         if faded:
             residual = self.carry(residual, inversion.naive, naive)
         aligned, image = self.fuse(ws_edit, state, naive, residual)
         return Inversion(ws_edit, naive, residual, aligned, image)
+
+    def move(self, inversion: Inversion, state: State, naive: Tensor) -> Alignment:
+        """The flow from an inversion to edited latents' state and naive image, and what it carries."""
+        assert isinstance(self.aligner, FlowAligner)
+        before = self.generator.prefix(inversion.ws, self.fusion_start)
+        images = self.low_fidelity(inversion.naive), self.low_fidelity(naive)
+        return self.aligner(inversion.residual, *images, before.x, state.x)
 
     def carry(self, residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """The rest of a residual [N, 3, R, R] when an edit turns the naive `before` into `after`."""

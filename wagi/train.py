@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--edited", metavar="DIR", help="inversion: true edits of the portraits (wagi.portraits --edited)"
     )
+    p.add_argument(
+        "--photos", metavar="DIR", help="inversion, aligner=flow: photographs for the share `textures`"
+    )
     p.add_argument("--out", help="folder of the run: checkpoint.pt, metrics.jsonl, tensorboard/, grids/")
     p.add_argument(
         "--init", metavar="CKPT", help="start from the weights there that fit by name and shape (growing)"
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     options = setup.RunOptions(
         args.stage, args.preset, args.data, args.out, args.edited, args.init, args.init_parts, args.generator,
         args.encoder, args.device, args.threads, args.workers,
-        FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface),
+        FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface), args.photos,
     )  # fmt: skip
     if args.dry_run:
         setup.print_settings(options, model, train)

@@ -6,6 +6,7 @@ from wagi.config import ModelConfig
 from wagi.errors import UserError
 from wagi.networks.alignment import DistortionAligner
 from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.layers import channels
 from wagi.networks.psp import PixelToStyle
@@ -21,8 +22,8 @@ PART_SETTINGS = {
         "param_dim",
     ),
     "encoder": ("encoder", "encoder_input", "encoder_width"),
-    "aligner": ("aligner_channels",),
-    "fusion": ("feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
+    "aligner": ("aligner", "aligner_channels"),
+    "fusion": ("residual_resolution", "feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
 }  # fmt: skip
 
 
@@ -55,7 +56,10 @@ def _encoder(config: ModelConfig) -> nn.Module:
     return kind(config.n_latent, config.style_dim)
 
 
-def _aligner(config: ModelConfig) -> DistortionAligner:
+def _aligner(config: ModelConfig) -> DistortionAligner | FlowAligner:
+    if config.aligner == "flow":
+        lowest = min(config.feature_levels + config.wavelet_levels)
+        return FlowAligner(channels(lowest, config.channel_multiplier, config.max_channels))
     return DistortionAligner(config.aligner_channels)
 
 

@@ -128,9 +128,9 @@ class FlowAligner(nn.Module):
     Args:
         state_channels: C of the generator's state below the first gate.
         iterations: corrections of the flow at R/8 and at R/4.
-    Call: input X at the residual's resolution, its naive image X0 and the edited naive image Y0, all
-        [N, 3, R, R] in [-1, 1], R a multiple of 16; the states [N, C, r, r] of both latents -> Alignment. An
-        edit that changes nothing leaves X - X0 as it is, to the bit.
+    Call: residual X - X0, naive image X0 and edited naive image Y0, all [N, 3, R, R], R a multiple of 16;
+        the states [N, C, r, r] of both latents -> Alignment. An edit that changes nothing leaves the residual
+        as it is, to the bit.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class FlowAligner(nn.Module):
         state_channels: int,
         pyramid: tuple[int, ...] = (16, 32, 48),
         hidden: tuple[int, ...] = (20, 40, 56),
-        head: int = 12,
+        head: int = 16,
         matched: int = 48,
         iterations: int = 2,
     ) -> None:
@@ -165,11 +165,11 @@ class FlowAligner(nn.Module):
     def flow(
         self, image: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Flows at R/16, R/8, R/4, and what the last correction knew [N, hidden, R/4, R/4]."""
-        n, coarsest = image.shape[0], int(image.shape[-1]) // COARSEST
-        half, half_naive, half_edited = (F.avg_pool2d(x, 2) for x in (image, naive, edited))
-        pairs = [x.split(n) for x in self.naive_pyramid(torch.cat([half_naive, half_edited]))]
-        sharp4, sharp8, sharp16 = self.input_pyramid(half)
+        """Flows at R/16, R/8, R/4 from images at R/2, and what was known last [N, hidden, R/4, R/4]."""
+        coarsest = int(image.shape[-1]) // (COARSEST // 2)
+        both = self.naive_pyramid(torch.cat([naive, edited]))
+        pairs = [x.split(image.shape[0]) for x in both]
+        sharp4, sharp8, sharp16 = self.input_pyramid(image)
         known, wanted = (self.state(_resize(x, coarsest)) for x in (state, edited_state))
         source = torch.cat([pairs[2][0], known], dim=1)
         target = torch.cat([pairs[2][1], wanted], dim=1)
@@ -187,24 +187,29 @@ class FlowAligner(nn.Module):
         return tuple(flows), hidden
 
     def blend(
-        self, image: Tensor, naive: Tensor, edited: Tensor, flows: tuple[Tensor, ...], hidden: Tensor
+        self, residual: Tensor, naive: Tensor, edited: Tensor, flows: tuple[Tensor, ...], hidden: Tensor
     ) -> Alignment:
-        """The aligned residual, from the flow at R/4 and what is known there."""
-        flow = 4 * _enlarge(flows[-1], 4)
+        """The aligned residual, from the finest flow and what is known there.
+
+        Images may have twice the flow's resolution instead of four times: training begins with small ones.
+        """
+        factor, image = int(naive.shape[-1]) // int(hidden.shape[-1]), residual + naive
+        flow = factor * _enlarge(flows[-1], factor)
         moved, moved_naive = warp(torch.cat([image, naive], dim=1), flow).split(3, dim=1)
         # The naive images after the flow: what is left there is an edit of appearance, or hidden before.
         error = (moved_naive - edited).abs().mean(1, keepdim=True)
         around = F.avg_pool2d(error, 9, stride=1, padding=4, count_include_pad=False)
         maps = [moved, image, moved_naive, naive, edited, flow / 8, error, around]
-        drawn = self.head(torch.cat([*maps, _enlarge(self.squeeze(hidden), 4)], dim=1))
+        drawn = self.head(torch.cat([*maps, _enlarge(self.squeeze(hidden), factor)], dim=1))
         weights = torch.softmax(drawn[:, :3], dim=1)
         aligned = weights[:, :1] * (moved - edited) + weights[:, 1:2] * (moved - moved_naive) + drawn[:, 3:]
         gate = change_gate(naive, edited)
-        aligned = (1 - gate) * (image - naive) + gate * aligned
+        aligned = (1 - gate) * residual + gate * aligned
         return Alignment(aligned, (*flows, flow), weights, gate)
 
     def forward(
-        self, image: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
+        self, residual: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
     ) -> Alignment:
-        flows, hidden = self.flow(image, naive, edited, state, edited_state)
-        return self.blend(image, naive, edited, flows, hidden)
+        half = [F.avg_pool2d(x, 2) for x in (residual + naive, naive, edited)]
+        flows, hidden = self.flow(*half, state, edited_state)
+        return self.blend(residual, naive, edited, flows, hidden)

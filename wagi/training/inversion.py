@@ -51,7 +51,7 @@ class InversionStage(Stage):
         self.frozen = {part: parts[part].requires_grad_(False).eval() for part in ("generator", "encoder")}
         self.models = {part: build_part(model_config, part) for part in ("aligner", "fusion")}
         self.averaged = ("aligner", "fusion")
-        self.model = _assemble({**self.frozen, **self.models})
+        self.model = assemble({**self.frozen, **self.models})
         trained = [p for model in self.models.values() for p in model.parameters()]
         self.optimizers = {"inversion": make_optimizer(config.optimizer, [{"params": trained}], config.lr)}
         self.image_loss = ImageLoss(config, files)
@@ -123,7 +123,7 @@ class InversionStage(Stage):
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded misalignments."""
-        model, target = _assemble(models), batch["image"]
+        model, target = assemble(models), batch["image"]
         found = model.invert(target)
         result = {}
         for name, images in (("naive", found.naive), ("fused", found.image)):
@@ -144,11 +144,12 @@ class InversionStage(Stage):
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: data, naive inversion, WaGI, aligned residual (halved)."""
-        found = _assemble(models).invert(batch["image"])
+        found = assemble(models).invert(batch["image"])
         scale = found.naive.shape[-1] // found.aligned.shape[-1]
         residual = (found.aligned / 2).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
         return torch.cat([batch["image"], found.naive, found.image, residual]), len(batch["image"])
 
 
-def _assemble(parts: dict[str, nn.Module]) -> WaGI:
+def assemble(parts: dict[str, nn.Module]) -> WaGI:
+    """The model of these parts, by name."""
     return WaGI(*(parts[name] for name in PARTS))  # type: ignore[arg-type]

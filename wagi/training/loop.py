@@ -118,6 +118,9 @@ class Trainer:
                 (p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None),
                 self.world,
             )
+            if self.config.clip:
+                trained = [p for group in optimizer.param_groups for p in group["params"]]
+                torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
             self._set_rate(optimizer)
             scaler.step(optimizer)
             scaler.update()

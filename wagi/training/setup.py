@@ -10,14 +10,16 @@ import torch
 
 from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
-from wagi.data import Counterfactuals, Dataset, open_dataset
+from wagi.data import Counterfactuals, Dataset, ImageFolder, open_dataset
 from wagi.errors import UserError
 from wagi.features import FeatureFiles
 from wagi.files import write_json
 from wagi.networks.build import PART_SETTINGS
 from wagi.networks.swagan import Generator
+from wagi.scenes import ScenePairs
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
+from wagi.training.flow import FlowStage
 from wagi.training.inversion import InversionStage
 from wagi.training.loop import Trainer
 from wagi.training.stage import Stage
@@ -40,6 +42,7 @@ class RunOptions:
     threads: int = 0
     workers: int = 0
     files: FeatureFiles = FeatureFiles()
+    photos: str | None = None
 
 
 def print_settings(options: RunOptions, model: ModelConfig, train: TrainConfig) -> None:
@@ -74,12 +77,12 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
     try:
         split(config, world)
         model, sources = adopt(options, model)
-        data = open_data(options, model.size, config)
+        data = open_data(options, model, config)
         model = dataclasses.replace(
             model, param_dim=data.param_dim if wants_parameters(config) else model.param_dim
         )
         torch.manual_seed(config.seed)  # the start weights
-        stage = make_stage(options, model, config, sources)
+        stage = make_stage(options, model, config, sources, data)
         run = make_folder(Path(options.out))
         if options.init and not (run / "checkpoint.pt").is_file():
             initialise(stage, options.init, options.init_parts)
@@ -112,8 +115,14 @@ def wants_parameters(config: TrainConfig) -> bool:
     return getattr(config, "mode", "") == "distill"
 
 
-def open_data(options: RunOptions, size: int, config: TrainConfig) -> Dataset:
-    path, data = options.data, open_dataset(options.data, size)
+def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> Dataset:
+    path: str = options.data
+    if model.aligner == "flow" and options.stage == "inversion":
+        if options.edited:
+            raise UserError("--edited: not with aligner=flow, which reads scenes of edits (--data)", 2)
+        data: Dataset = ScenePairs(path, model.size)
+    else:
+        data = open_dataset(path, model.size)
     if options.edited:
         if options.stage != "inversion":
             raise UserError(f"--edited: only for stage inversion, not {options.stage}", 2)
@@ -128,6 +137,12 @@ def open_data(options: RunOptions, size: int, config: TrainConfig) -> Dataset:
             "flip=true: mirrored portraits would not fit their parameters; add --set flip=false", 2
         )
     return data
+
+
+def open_photographs(path: str, size: int) -> torch.Tensor:  # => M,3,size,size
+    """All images of a folder, in memory."""
+    photographs = ImageFolder(path, size)
+    return torch.stack([photographs.get(index, False)["image"] for index in range(len(photographs))])
 
 
 def make_folder(run: Path) -> Path:
@@ -200,12 +215,17 @@ def _adopt_part(model: ModelConfig, part: str, there: ModelConfig, path: str) ->
     return dataclasses.replace(model, **changes)
 
 
-def make_stage(options: RunOptions, model: ModelConfig, config: TrainConfig, sources: Sources) -> Stage:
+def make_stage(
+    options: RunOptions, model: ModelConfig, config: TrainConfig, sources: Sources, data: Dataset
+) -> Stage:
     if options.stage == "generator":
         return generator.make_stage(model, config)  # type: ignore[arg-type]
     parts = {part: checkpoint.build_loaded(content, part, path) for part, (content, path) in sources.items()}
     if options.stage == "encoder":
         return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
+    if isinstance(data, ScenePairs):
+        photos = open_photographs(options.photos, 2 * model.size) if options.photos else None
+        return FlowStage(model, config, parts, options.files, data, photos)  # type: ignore[arg-type]
     return InversionStage(model, config, parts, options.files)  # type: ignore[arg-type]
 
 

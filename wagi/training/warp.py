@@ -80,3 +80,26 @@ def recolour(images: Tensor, colours: Tensor) -> Tensor:  # N,3,H,W ; N,3,4 => N
     """Apply `random_colours` to images in [-1, 1]."""
     mixed = torch.einsum("nij,njhw->nihw", colours[:, :, :3], images) + colours[:, :, 3, None, None]
     return mixed.clamp(-1, 1)
+
+
+# Not in the papers: training of the flow aligner, where the true flow is to be known.
+def random_flow(n: int, size: int, rng: torch.Generator, local: bool) -> Tensor:  # => n, 2, size, size
+    """Flows (x, y) in pixels: an affine map and a smooth elastic one.
+
+    local: larger ones, which fade out around a spot in three of four cases; else of whole pictures.
+    """
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, size), torch.linspace(-0.5, 0.5, size), indexing="ij")
+    points = torch.stack([x, y]).flatten(1)  # 2, size * size
+    spread, shift = (0.12, 0.05) if local else (0.06, 0.02)
+    matrix = torch.randn(n, 2, 2, generator=rng) * spread
+    flow = (matrix @ points).view(n, 2, size, size) + torch.randn(n, 2, 1, 1, generator=rng) * shift
+    coarse = torch.randn(n, 2, 5, 5, generator=rng) * (0.02 if local else 0.005)
+    flow = flow + F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
+    if local:
+        centre = torch.rand(n, 2, 1, 1, generator=rng) - 0.5
+        radius = 0.15 + 0.25 * torch.rand(n, 1, 1, generator=rng)
+        distance = (torch.stack([x, y]) - centre).square().sum(1).sqrt() / radius
+        window = (1.5 - distance).clamp(0, 1)[:, None]
+        whole = torch.rand(n, 1, 1, 1, generator=rng) < 0.25
+        flow = flow * torch.where(whole, torch.ones(()), window)
+    return flow * size

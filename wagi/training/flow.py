@@ -1,0 +1,249 @@
+"""The inversion stage with the flow aligner: first the flow alone, then together with fusion.
+
+Pairs come from scenes of edits (`wagi.scenes`); a share of them are warps of the source with a known flow.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wagi.config import InversionConfig, ModelConfig
+from wagi.data import Item
+from wagi.losses import alignment_loss, l2_loss, wavelet_loss
+from wagi.model import Inversion, area_resize
+from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
+from wagi.scenes import ScenePairs
+from wagi.training.images import Scalars
+from wagi.training.inversion import InversionStage, assemble
+from wagi.training.naive import NaiveImages
+from wagi.training.stage import Phase
+from wagi.training.textures import random_textures
+from wagi.training.warp import random_colours, random_flow, recolour
+
+# A pixel has changed when its colours differ by this on average.
+_CHANGED = 0.1
+# Pixels of a 128 px image below which a change counts less.
+_SMALL_CHANGE = 300 / 128**2
+
+
+class Move(NamedTuple):
+    """One step's problem for the flow aligner; all images at R, in [-1, 1]."""
+
+    image: Tensor
+    naive: Tensor
+    edited: Tensor  # the true edit
+    edited_naive: Tensor
+    base: Tensor  # one appearance in the view of the image and of the edit
+    edited_base: Tensor
+    state: Tensor  # [N, C, r, r]
+    edited_state: Tensor
+    flow: Tensor  # [N, 2, R, R] in pixels, where it is known
+    known: Tensor  # [N] bool
+
+    def halved(self) -> "Move":
+        """The same on images of half the size."""
+        images = (F.avg_pool2d(x, 2) for x in self[:6])
+        return Move(*images, self.state, self.edited_state, F.avg_pool2d(self.flow, 2) / 2, self.known)
+
+
+class FlowStage(InversionStage):
+    """Trains a `FlowAligner` and the fusion."""
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: InversionConfig,
+        parts: dict[str, nn.Module],
+        files: argparse.Namespace,
+        pairs: ScenePairs,
+        photographs: Tensor | None = None,
+    ) -> None:
+        super().__init__(model_config, config, parts, files)
+        self.pairs, self.photographs = pairs, photographs
+        self.naive_images: NaiveImages | None = None
+
+    def phases(self, step: int) -> list[Phase]:
+        if step >= self.config.flow_steps:
+            return [Phase("inversion", self.invert)]
+        return [Phase("inversion", self.align_small if step < self.config.half_size_steps else self.align)]
+
+    # ------------------------------------------------------------------------------------ the flow alone
+
+    @torch.no_grad()
+    def _move(self, batch: Item, rng: torch.Generator) -> Move:
+        """Edits of the batch from kept naive images; a share recoloured, warped, or replaced by warps."""
+        config, n, device = self.config, len(batch["image"]), batch["image"].device
+        if self.naive_images is None:
+            self.naive_images = NaiveImages(
+                Path(self.pairs.root), len(self.pairs.pictures.images), self.model
+            )
+        (naive, state), (edited_naive, edited_state) = (
+            self.naive_images(batch["pictures"][:, k], batch[name]) for k, name in enumerate(("image", "edited"))
+        )
+        colours = random_colours(n, config.recolour, rng).to(device)
+        names = ("image", "edited", "base", "edited_base")
+        images = {name: area_resize(batch[name], self.model.resolution) for name in names}
+        images |= {"naive": naive, "edited_naive": edited_naive}
+        images = {name: recolour(x, colours) for name, x in images.items()}
+        size = images["image"].shape[-1]
+        known = (torch.rand(n, generator=rng) < config.synthetic).to(device)
+        turned = (torch.rand(n, generator=rng) < config.perspective).to(device) & ~known
+        flow = random_flow(n, size, rng, local=True).to(device) * known[:, None, None, None]
+        view = random_flow(n, size, rng, local=False).to(device) * turned[:, None, None, None]
+        for before, after in (("image", "edited"), ("naive", "edited_naive"), ("image", "edited_base")):
+            images[after] = torch.where(known[:, None, None, None], warp(images[before], flow), images[after])
+        images["base"] = torch.where(known[:, None, None, None], images["image"], images["base"])
+        moved_state = warp(state, _flow_at(flow, state.shape[-1]))
+        edited_state = torch.where(known[:, None, None, None], moved_state, edited_state)
+        images |= {name: warp(images[name], view) for name in ("image", "naive", "base")}
+        state = warp(state, _flow_at(view, state.shape[-1]))
+        order = ("image", "naive", "edited", "edited_naive", "base", "edited_base")
+        return Move(*(images[name] for name in order), state, edited_state, flow, known)
+
+    def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """The flow aligner alone."""
+        move = self._move(batch, rng)
+        states = move.state, move.edited_state
+        return self._alignment_losses(
+            self.model.aligner(move.image - move.naive, move.naive, move.edited_naive, *states), move
+        )
+
+    def align_small(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """The same on images of half the size; the flow's own images are always that small."""
+        aligner, move = self.model.aligner, self._move(batch, rng).halved()
+        assert isinstance(aligner, FlowAligner)
+        images = move.image, move.naive, move.edited_naive
+        flows, hidden = aligner.flow(*images, move.state, move.edited_state)
+        found = aligner.blend(move.image - move.naive, move.naive, move.edited_naive, flows, hidden)
+        return self._alignment_losses(found, move)
+
+    def _alignment_losses(self, found: Alignment, move: Move) -> tuple[Tensor, Scalars]:
+        config, target = self.config, move.edited - move.edited_naive
+        scalars = {
+            "align": alignment_loss(found.aligned, target, config.lambda_wave_ada),
+            "photometric": sum(
+                (warp(_pooled(move.base, f), f) - _pooled(move.edited_base, f)).abs().mean()
+                for f in found.flows
+            ),
+            "smooth": roughness(found.flows[-2], _pooled(move.edited_naive, found.flows[-2])),
+            "change": change_loss(found.aligned, target, move.image, move.edited),
+        }
+        distance = (found.flows[-1] - move.flow).abs().sum(1).mean((1, 2))
+        scalars["flow"] = (distance * move.known).sum() / move.known.sum().clamp(min=1)
+        loss = (
+            scalars["align"]
+            + config.lambda_photometric * scalars["photometric"]
+            + config.lambda_smooth * scalars["smooth"]
+            + config.lambda_change * scalars["change"]
+            + config.lambda_flow * scalars["flow"] * move.known.float().mean()
+        )
+        return loss, {**scalars, "loss": loss}
+
+    # ------------------------------------------------------------------------------------ with the fusion
+
+    def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """The whole model on what it meets: edits as the aligner moves them, and inversions as they are."""
+        config, model, n = self.config, self.model, len(batch["image"])
+        edits = max(1, round(config.edit_probability * n)) if config.edit_probability else 0
+        with torch.no_grad():
+            colours = random_colours(n, config.recolour, rng).to(batch["image"].device)
+            target = recolour(batch["edited"], colours)
+            target[edits:] = self._unlike(target[edits:], rng)
+            ws = model.encode(target)
+            state, naive = model.reconstruct(ws)
+            aligned = model.residual(target, naive)
+            source = recolour(batch["image"][:edits], colours[:edits])
+            ws_source = model.encode(source)
+            before = model.reconstruct(ws_source)[1]
+        scalars: Scalars = {}
+        loss = torch.zeros(())
+        if edits:
+            inversion = Inversion(ws_source, before, model.residual(source, before), before, before)
+            found = model.move(inversion, _first(state, edits), naive[:edits])
+            move = self._edits_at_r(batch, edits, colours, source, target, before, naive)
+            loss, scalars = self._alignment_losses(found, move)
+            aligned = torch.cat([found.aligned, aligned[edits:]])
+        image = area_resize(model.decode(ws, state, aligned), model.resolution)
+        fused, terms = self.image_loss(image, area_resize(target, model.resolution), batch["edited_mask"])
+        loss = fused + config.lambda_ada * loss
+        return loss, {**scalars, **terms, "loss": loss}
+
+    def _edits_at_r(self, batch, edits, colours, source, target, before, naive) -> Move:
+        size, colours = self.model.resolution, colours[:edits]
+        bases = (recolour(batch[name][:edits], colours) for name in ("base", "edited_base"))
+        low = self.model.low_fidelity
+        nothing = torch.zeros(edits, 2, size, size, device=source.device)
+        return Move(
+            area_resize(source, size), low(before), area_resize(target[:edits], size), low(naive[:edits]),
+            *(area_resize(x, size) for x in bases), nothing, nothing, nothing,
+            torch.zeros(edits, dtype=torch.bool, device=source.device),
+        )  # fmt: skip
+
+    def _unlike(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """A share of the images replaced by textures, and by crops of photographs where there are some."""
+        chosen = torch.rand(len(images), generator=rng) < self.config.textures
+        if not chosen.any():
+            return images
+        other = random_textures(len(images), images.shape[-1], rng, self.photographs)
+        return torch.where(chosen[:, None, None, None].to(images.device), other.to(images), images)
+
+    # ----------------------------------------------------------------------------------------- numbers
+
+    def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
+        """Naive and fused inversion of the true edits, and the edits, against their truth."""
+        model, target = assemble(models), batch["edited"]
+        found, source = model.invert(target), model.invert(batch["image"])
+        edited = model.edit(source, found.ws)
+        result = {}
+        for name, image in (("naive", found.naive), ("fused", found.image), ("edited", edited.image)):
+            result[f"l2_{name}"] = float(l2_loss(image.clamp(-1, 1), target))
+            result[f"wave_{name}"] = float(wavelet_loss(image.clamp(-1, 1), target))
+        for name, residual in (("edit", edited.aligned), ("edit_nothing", source.residual)):
+            result[f"{name}_l1"] = float((residual - found.residual).abs().mean())
+            result[f"{name}_l2"] = float(l2_loss(residual, found.residual))
+        return result
+
+    def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
+        """Rows: source, true edit, its naive image, the edit."""
+        model = assemble(models)
+        edited = model.edit(batch["image"], model.encode(batch["edited"]))
+        rows = [batch["image"], batch["edited"], edited.naive, edited.image]
+        return torch.cat(rows), len(batch["image"])
+
+
+def roughness(flow: Tensor, image: Tensor) -> Tensor:  # N,2,r,r ; N,3,r,r => scalar
+    """Mean difference of neighbouring flow vectors, in pixels, less where the image has an edge."""
+    total = torch.zeros((), device=flow.device)
+    for axis in (2, 3):
+        edge = image.diff(dim=axis).abs().mean(1, keepdim=True)
+        total = total + (flow.diff(dim=axis).abs() * torch.exp(-10 * edge)).mean()
+    return total
+
+
+def change_loss(aligned: Tensor, target: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """mean_n [sum_M |aligned - target| / (|M| + m)], M the pixels that an edit changes, m a few of them.
+
+    All [N, 3, R, R]. Small changes, a smile for instance, are lost in a mean over the whole picture.
+    """
+    changed = ((after - before).abs().mean(1) > _CHANGED).float()
+    error = (aligned - target).abs().mean(1)
+    least = _SMALL_CHANGE * changed[0].numel()
+    return ((changed * error).sum((1, 2)) / (changed.sum((1, 2)) + least)).mean()
+
+
+def _pooled(image: Tensor, flow: Tensor) -> Tensor:
+    return area_resize(image, flow.shape[-1])
+
+
+def _flow_at(flow: Tensor, size: int) -> Tensor:
+    """A flow at another resolution, in its pixels."""
+    factor = flow.shape[-1] // size
+    return F.avg_pool2d(flow, factor) / factor
+
+
+def _first(state, n: int):
+    return type(state)(*(x[:n] for x in state))
