@@ -144,11 +144,12 @@ class InversionConfig(TrainConfig):
     # with aligner=flow and scenes of edits: the flow alone, the first of its steps on images of half the size
     flow_steps: int = 0
     half_size_steps: int = 0
-    lambda_photometric: float = 0.25  # of one view under the flow against the other
+    lambda_photometric: float = 0.1  # of one view under the flow against the other, where both show it
     lambda_smooth: float = 0.02  # of the flow, where the edited naive image is smooth
     lambda_change: float = 0.3  # the aligned residual where an edit changes the picture
-    lambda_flow: float = 0.15  # synthetic warps: distance to their flow, in pixels
-    synthetic: float = 0.25  # the share of edits that are warps of the source
+    lambda_flow: float = 0.03  # distance to the true flow, in pixels
+    lambda_energy: float = 0.1  # of local detail energy, against hedging between two places by blurring both
+    synthetic: float = 0.2  # the share of edits that are warps of the source
     perspective: float = 0.3  # the share of sources that are warped, their naive images alike
     textures: float = 0.0  # the share of inverted images that are textures or photographs (--photos)
     recolour: float = 0.0  # the share of images with random colours, for inputs unlike the data

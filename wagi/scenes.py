@@ -3,11 +3,13 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from wagi.data import Item, PortraitMemmap
 from wagi.errors import UserError
-from wagi.portraits.edits import BASE, PER_SCENE
+from wagi.portraits.edits import BASE, PER_SCENE, TURNED
 
 PAIRS = tuple(itertools.permutations(range(PER_SCENE), 2))
 # Scenes whose pairs stand together: the first pairs of the set, which are held out, are of many scenes, and
@@ -18,9 +20,12 @@ GROUP = 25
 class ScenePairs:
     """Every ordered pair of pictures inside a scene: an edit of `image` to `edited`.
 
-    Items have, besides both with their masks, `base` and `edited_base` [3, S, S]: the scene's first appearance
-    in the views of the two, which are two pictures of the same things; and `pictures` [2], the numbers of the
-    pair's pictures in the folder.
+    Items have both with their masks, and
+        base, edited_base [3, S, S]: the scene's first appearance in the views of the two: pictures of the
+            same things.
+        flow [2, S/2, S/2]: where in `image` is what each pixel of `edited` shows, (x, y) in pixels of that
+            size; seen [1, S/2, S/2]: 1 where nothing hides it there.
+        pictures [2]: the numbers of the two in the folder.
 
     Raises UserError for a folder of anything else.
     """
@@ -29,11 +34,18 @@ class ScenePairs:
         self.pictures = PortraitMemmap(path, size)
         if not self.pictures.scenes:
             raise UserError(
-                f"--data {path}: no scenes of edits; render them with `python -m wagi.portraits --scenes --memmap`",
-                2,
-            )
+                f"--data {path}: no scenes of edits; render them with `python -m wagi.portraits --scenes "
+                "--memmap`", 2,
+            )  # fmt: skip
         self.size, self.param_dim = size, self.pictures.param_dim
         self.root = self.pictures.root
+        try:
+            self.flows = np.load(self.root / "flows.npy", mmap_mode="r")
+            self.seen = np.load(self.root / "seen.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"--data {path}: scenes without their flow ({error}); render them again", 2
+            ) from None
 
     def __len__(self) -> int:
         return len(self.pictures) // (PER_SCENE * GROUP) * GROUP * len(PAIRS)
@@ -46,6 +58,7 @@ class ScenePairs:
         before, after = (self.pictures.get(first + k, flip) for k in chosen)
         bases = [self.pictures.get(first + BASE[k], flip)["image"] for k in chosen]
         return {
+            **self._motion(chosen, first),
             "image": before["image"],
             "mask": before["mask"],
             "edited": after["image"],
@@ -54,3 +67,14 @@ class ScenePairs:
             "edited_base": bases[1],
             "pictures": torch.tensor([first + k for k in chosen]),
         }
+
+    def _motion(self, chosen: tuple[int, int], first: int) -> Item:
+        """What moved between the pictures of a pair: nothing when both show the same view."""
+        number, factor = first + chosen[1], self.pictures.factor
+        flow = torch.from_numpy(self.flows[number].astype(np.float32))
+        seen = torch.from_numpy(self.seen[number].astype(np.float32))[None]
+        if TURNED[chosen[0]] == TURNED[chosen[1]]:
+            flow, seen = torch.zeros_like(flow), torch.ones_like(seen)
+        if factor > 1:
+            flow, seen = F.avg_pool2d(flow, factor) / factor, F.avg_pool2d(seen, factor)
+        return {"flow": flow, "seen": seen}

@@ -28,7 +28,7 @@ class Alignment(NamedTuple):
 
 
 def warp(images: Tensor, flow: Tensor) -> Tensor:  # N,C,H,W ; N,2,H,W => N,C,H,W
-    """Images sampled at p + flow(p), bilinear; beyond the border its nearest pixel. Flow: (x, y) in pixels."""
+    """Images sampled at p + flow(p), bilinear; beyond the border, the nearest pixel. Flow: (x, y), pixels."""
     # int(): a traced graph then holds constants, and the grid stays float32.
     height, width = int(flow.shape[-2]), int(flow.shape[-1])
     x = torch.arange(width, device=flow.device) + 0.5
@@ -59,9 +59,11 @@ def _enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 def _resize(x: Tensor, size: int) -> Tensor:
-    """Features [N, C, r, r] at `size`: means of blocks, or enlarged where r is smaller."""
-    side = int(x.shape[-1])
-    return F.avg_pool2d(x, side // size) if side >= size else _enlarge(x, size // side)
+    """Features [N, C, r, r] at `size`: means of blocks where they fit, else interpolated."""
+    factor, rest = divmod(int(x.shape[-1]), size)
+    if rest or not factor:
+        return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+    return F.avg_pool2d(x, factor)
 
 
 class Pyramid(nn.Module):

@@ -14,7 +14,9 @@ def parser() -> argparse.ArgumentParser:
         description="Render portraits with known parameters. A stopped run goes on by the same command.",
     )
     result.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to fill")
-    result.add_argument("--count", type=int, default=64, metavar="N", help="number of portraits, or scenes (default 64)")
+    result.add_argument(
+        "--count", type=int, default=64, metavar="N", help="number of portraits, or scenes (default 64)"
+    )
     result.add_argument("--size", type=int, default=128, metavar="S", help="pixels per side (default 128)")
     result.add_argument("--seed", type=int, default=1, metavar="K", help="data set seed (default 1)")
     result.add_argument(

@@ -12,7 +12,8 @@ from PIL import Image
 
 from wagi.errors import UserError
 from wagi.files import beside, contact_sheet, write_json, write_png, write_text
-from wagi.portraits.edits import PER_SCENE, counterfactual, scene
+from wagi.portraits.edits import PER_SCENE, TURNED, counterfactual, scene
+from wagi.portraits.motion import motion
 from wagi.portraits.parameters import NUM_PARAMETERS, Portrait, attributes, sample, vector
 from wagi.portraits.scene import LABELS, render_both
 from wagi.portraits.streams import portrait_seed
@@ -49,11 +50,17 @@ def picture(settings: Settings, index: int) -> Portrait:
     return portrait(settings.seed, index, settings.edited)
 
 
-def _work(task: tuple[Settings, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def _work(task: tuple[Settings, int]) -> tuple[int, dict[str, np.ndarray]]:
+    """One picture's number and its entry in every array of `_layout`."""
     settings, index = task
     chosen = picture(settings, index)
     image, regions = render_both(chosen, settings.size, settings.supersample)
-    return index, image, regions, vector(chosen)
+    found = {"images": image, "regions": regions, "parameters": vector(chosen)}
+    if settings.scenes and settings.memmap:
+        turned = TURNED[index % PER_SCENE]
+        other = scene(portrait(settings.seed, index // PER_SCENE))[0 if turned else TURNED.index(True)]
+        found["flows"], found["seen"] = motion(chosen, other, settings.size // 2)
+    return index, found
 
 
 def _rendered(settings: Settings, indices: list[int], workers: int) -> Iterator[tuple]:
@@ -113,16 +120,23 @@ def _write_meta(out: Path, settings: Settings, done: int) -> None:
     write_json(out / "meta.json", flat | parameters | {"settings": asdict(settings)})
 
 
-def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
-    """The memmaps, created at full length on the first run. Raises UserError for one that is damaged."""
-    count, size = settings.count, settings.size
+def _layout(settings: Settings) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Name -> dtype and shape of the memmaps. Scenes: `motion` from the scene's other view, at half size."""
+    count, size, half = settings.count, settings.size, settings.size // 2
     layout: dict[str, tuple[Any, tuple[int, ...]]] = {
         "images": (np.uint8, (count, size, size, 3)),
         "regions": (np.uint8, (count, size, size)),
         "parameters": (np.float32, (count, NUM_PARAMETERS)),
     }
+    if settings.scenes:
+        layout |= {"flows": (np.float16, (count, 2, half, half)), "seen": (np.bool_, (count, half, half))}
+    return layout
+
+
+def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
+    """The memmaps, created at full length on the first run. Raises UserError for one that is damaged."""
     arrays = {}
-    for name, (dtype, shape) in layout.items():
+    for name, (dtype, shape) in _layout(settings).items():
         path = out / f"{name}.npy"
         if not path.exists():
             arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
@@ -148,9 +162,10 @@ def _bar(total: int, done: int, progress: bool):
 def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = True) -> int:
     """Render a data set into `out`; how many portraits this call rendered (0 when it was complete).
 
-    A killed run is taken up by the same call. With `memmap`: images.npy, regions.npy, parameters.npy at full
-    length from the start, meta.json counts the finished ones. Otherwise images/000000.png and so on, and
-    parameters.npy at the end. Both end with attributes.jsonl and contact_sheet.png. Raises UserError.
+    A killed run is taken up by the same call. With `memmap`: images.npy, regions.npy, parameters.npy (and of
+    scenes flows.npy and seen.npy) at full length from the start, meta.json counts the finished ones.
+    Otherwise images/000000.png and so on, and parameters.npy at the end. Both end with attributes.jsonl and
+    contact_sheet.png. Raises UserError.
     """
     done = _open(out, settings)
     pictures = out / "images"
@@ -160,12 +175,11 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
             pictures.mkdir(exist_ok=True)
         remaining = list(range(done, settings.count))
         with _bar(settings.count, done, progress) as bar:
-            for index, image, regions, values in _rendered(settings, remaining, workers):
+            for index, found in _rendered(settings, remaining, workers):
                 if arrays is None:
-                    write_png(pictures / f"{index:06d}.png", image)
-                else:
-                    arrays["images"][index], arrays["regions"][index] = image, regions
-                    arrays["parameters"][index] = values
+                    write_png(pictures / f"{index:06d}.png", found["images"])
+                for name, array in (arrays or {}).items():
+                    array[index] = found[name]
                 bar.update()
                 if (index + 1) % SAVE_EVERY == 0 or index + 1 == settings.count:
                     for array in (arrays or {}).values():

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
-from wagi.losses import alignment_loss, l2_loss, wavelet_loss
+from wagi.haar import decompose
+from wagi.losses import l2_loss, wavelet_loss
 from wagi.model import Inversion, area_resize
 from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
 from wagi.scenes import ScenePairs
-from wagi.training.images import Scalars
+from wagi.training.images import Scalars, weighted_mean
 from wagi.training.inversion import InversionStage, assemble
 from wagi.training.naive import NaiveImages
 from wagi.training.stage import Phase
@@ -41,13 +42,15 @@ class Move(NamedTuple):
     edited_base: Tensor
     state: Tensor  # [N, C, r, r]
     edited_state: Tensor
-    flow: Tensor  # [N, 2, R, R] in pixels, where it is known
-    known: Tensor  # [N] bool
+    flow: Tensor  # [N, 2, h, h] the true one, in its pixels
+    seen: Tensor  # [N, 1, h, h] 1 where the image shows what the edit shows
+    weights: Tensor | None  # [N, 1, R, R] of the pixels, by region
 
     def halved(self) -> "Move":
         """The same on images of half the size."""
-        images = (F.avg_pool2d(x, 2) for x in self[:6])
-        return Move(*images, self.state, self.edited_state, F.avg_pool2d(self.flow, 2) / 2, self.known)
+        images = [F.avg_pool2d(x, 2) for x in self[:6]]
+        weights = None if self.weights is None else F.avg_pool2d(self.weights, 2)
+        return Move(*images, *self[6:10], weights)
 
 
 class FlowStage(InversionStage):
@@ -81,28 +84,34 @@ class FlowStage(InversionStage):
             self.naive_images = NaiveImages(
                 Path(self.pairs.root), len(self.pairs.pictures.images), self.model
             )
-        (naive, state), (edited_naive, edited_state) = (
-            self.naive_images(batch["pictures"][:, k], batch[name]) for k, name in enumerate(("image", "edited"))
-        )
+        numbers = batch["pictures"].unbind(1)
+        naive, state = self.naive_images(numbers[0], batch["image"])
+        edited_naive, edited_state = self.naive_images(numbers[1], batch["edited"])
         colours = random_colours(n, config.recolour, rng).to(device)
         names = ("image", "edited", "base", "edited_base")
         images = {name: area_resize(batch[name], self.model.resolution) for name in names}
         images |= {"naive": naive, "edited_naive": edited_naive}
         images = {name: recolour(x, colours) for name, x in images.items()}
-        size = images["image"].shape[-1]
-        known = (torch.rand(n, generator=rng) < config.synthetic).to(device)
-        turned = (torch.rand(n, generator=rng) < config.perspective).to(device) & ~known
-        flow = random_flow(n, size, rng, local=True).to(device) * known[:, None, None, None]
-        view = random_flow(n, size, rng, local=False).to(device) * turned[:, None, None, None]
+        size, half = images["image"].shape[-1], batch["flow"].shape[-1]
+        known = (torch.rand(n, generator=rng) < config.synthetic).to(device)[:, None, None, None]
+        turned = (torch.rand(n, generator=rng) < config.perspective).to(device)[:, None, None, None] & ~known
+        flow = random_flow(n, size, rng, local=True).to(device) * known
         for before, after in (("image", "edited"), ("naive", "edited_naive"), ("image", "edited_base")):
-            images[after] = torch.where(known[:, None, None, None], warp(images[before], flow), images[after])
-        images["base"] = torch.where(known[:, None, None, None], images["image"], images["base"])
+            images[after] = torch.where(known, warp(images[before], flow), images[after])
+        images["base"] = torch.where(known, images["image"], images["base"])
         moved_state = warp(state, _flow_at(flow, state.shape[-1]))
-        edited_state = torch.where(known[:, None, None, None], moved_state, edited_state)
+        edited_state = torch.where(known, moved_state, edited_state)
+        seen = torch.where(known, torch.ones(()), batch["seen"])
+        flow = torch.where(known, _flow_at(flow, half), batch["flow"])
+        view = random_flow(n, size, rng, local=False).to(device) * turned
         images |= {name: warp(images[name], view) for name in ("image", "naive", "base")}
         state = warp(state, _flow_at(view, state.shape[-1]))
+        flow = after_warp(flow, _flow_at(view, half))
+        weights = self.image_loss.regions(batch["edited_mask"])
+        if weights is not None:
+            weights = torch.where(known, torch.ones(()), area_resize(weights, size))
         order = ("image", "naive", "edited", "edited_naive", "base", "edited_base")
-        return Move(*(images[name] for name in order), state, edited_state, flow, known)
+        return Move(*(images[name] for name in order), state, edited_state, flow, seen, weights)
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The flow aligner alone."""
@@ -123,25 +132,28 @@ class FlowStage(InversionStage):
 
     def _alignment_losses(self, found: Alignment, move: Move) -> tuple[Tensor, Scalars]:
         config, target = self.config, move.edited - move.edited_naive
+        photometric, distance = torch.zeros(()), torch.zeros(())
+        for flow in found.flows[:-1]:
+            seen = area_resize(move.seen, flow.shape[-1])
+            error = warp(_pooled(move.base, flow), flow) - _pooled(move.edited_base, flow)
+            photometric = photometric + (error.abs() * seen).mean()
+            truth = area_resize(move.flow * move.seen, flow.shape[-1]) / seen.clamp(min=1e-3)
+            pixels = self.model.resolution / flow.shape[-1]
+            truth = truth * (flow.shape[-1] / move.flow.shape[-1])
+            distance = distance + pixels * ((flow - truth).abs().sum(1, keepdim=True) * seen).mean()
+        wave = wavelet_loss(found.aligned, target)
         scalars = {
-            "align": alignment_loss(found.aligned, target, config.lambda_wave_ada),
-            "photometric": sum(
-                (warp(_pooled(move.base, f), f) - _pooled(move.edited_base, f)).abs().mean()
-                for f in found.flows
-            ),
+            "align": weighted_mean((found.aligned - target).abs(), move.weights)
+            + config.lambda_wave_ada * wave,
+            "photometric": photometric,
             "smooth": roughness(found.flows[-2], _pooled(move.edited_naive, found.flows[-2])),
             "change": change_loss(found.aligned, target, move.image, move.edited),
+            "flow": distance,
+            "energy": energy_loss(move.edited_naive + found.aligned, move.edited),
         }
-        distance = (found.flows[-1] - move.flow).abs().sum(1).mean((1, 2))
-        scalars["flow"] = (distance * move.known).sum() / move.known.sum().clamp(min=1)
-        loss = (
-            scalars["align"]
-            + config.lambda_photometric * scalars["photometric"]
-            + config.lambda_smooth * scalars["smooth"]
-            + config.lambda_change * scalars["change"]
-            + config.lambda_flow * scalars["flow"] * move.known.float().mean()
-        )
-        return loss, {**scalars, "loss": loss}
+        weights = {name: getattr(config, f"lambda_{name}", 1.0) for name in scalars}
+        loss = torch.stack([weights[name] * value for name, value in scalars.items()]).sum()
+        return loss, {**scalars, "wave_align": wave, "loss": loss}
 
     # ------------------------------------------------------------------------------------ with the fusion
 
@@ -173,14 +185,13 @@ class FlowStage(InversionStage):
         return loss, {**scalars, **terms, "loss": loss}
 
     def _edits_at_r(self, batch, edits, colours, source, target, before, naive) -> Move:
-        size, colours = self.model.resolution, colours[:edits]
-        bases = (recolour(batch[name][:edits], colours) for name in ("base", "edited_base"))
-        low = self.model.low_fidelity
-        nothing = torch.zeros(edits, 2, size, size, device=source.device)
+        size, low = self.model.resolution, self.model.low_fidelity
+        bases = (recolour(batch[name][:edits], colours[:edits]) for name in ("base", "edited_base"))
+        weights = self.image_loss.regions(batch["edited_mask"][:edits])
         return Move(
             area_resize(source, size), low(before), area_resize(target[:edits], size), low(naive[:edits]),
-            *(area_resize(x, size) for x in bases), nothing, nothing, nothing,
-            torch.zeros(edits, dtype=torch.bool, device=source.device),
+            *(area_resize(x, size) for x in bases), before, naive, batch["flow"][:edits],
+            batch["seen"][:edits], None if weights is None else area_resize(weights, size),
         )  # fmt: skip
 
     def _unlike(self, images: Tensor, rng: torch.Generator) -> Tensor:
@@ -235,12 +246,40 @@ def change_loss(aligned: Tensor, target: Tensor, before: Tensor, after: Tensor) 
     return ((changed * error).sum((1, 2)) / (changed.sum((1, 2)) + least)).mean()
 
 
+def energy_loss(y: Tensor, x: Tensor) -> Tensor:  # N,3,R,R twice => scalar
+    """Sum over three Haar levels of the mean difference of the local detail energy.
+
+    A blurred picture has too little of it, a doubled edge too much; both cost an L1 distance less than detail
+    in the wrong place.
+    """
+    total = torch.zeros((), device=y.device)
+    for window, a, b in zip((8, 4, 4), decompose(y, 3), decompose(x, 3), strict=True):
+        first, second = (_local_energy(level, window) for level in (a, b))
+        total = total + (first - second).abs().mean()
+    return total
+
+
+def _local_energy(level: Tensor, window: int) -> Tensor:
+    """Root mean square over colours and windows of the details [N, 12, r, r] => [N, 3, r', r']."""
+    energy = level.unflatten(1, (4, -1))[:, 1:].square().mean(2)
+    window = min(window, energy.shape[-1])
+    return (F.avg_pool2d(energy, window, stride=max(window // 2, 1)) + 1e-4).sqrt()
+
+
+def after_warp(flow: Tensor, view: Tensor) -> Tensor:  # N,2,h,h twice => N,2,h,h
+    """The flow to an image that has itself been warped by `view`, a smooth and small one (fixed point)."""
+    found = flow
+    for _ in range(3):
+        found = flow - warp(view, found)
+    return found
+
+
 def _pooled(image: Tensor, flow: Tensor) -> Tensor:
     return area_resize(image, flow.shape[-1])
 
 
 def _flow_at(flow: Tensor, size: int) -> Tensor:
-    """A flow at another resolution, in its pixels."""
+    """A flow at a smaller resolution, in its pixels."""
     factor = flow.shape[-1] // size
     return F.avg_pool2d(flow, factor) / factor
 

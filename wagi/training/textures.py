@@ -33,7 +33,8 @@ def _crops(n: int, size: int, photographs: Tensor, rng: torch.Generator) -> Tens
     whole = photographs.shape[-1]
     found = []
     for _ in range(n):
-        k, mirrored = torch.randint(0, len(photographs), (), generator=rng), torch.rand(1, generator=rng) < 0.5
+        k = torch.randint(0, len(photographs), (), generator=rng)
+        mirrored = torch.rand((), generator=rng) < 0.5
         side = int(torch.randint(min(size, whole), whole + 1, (), generator=rng))
         top, left = (int(torch.randint(0, whole - side + 1, (), generator=rng)) for _ in range(2))
         crop = photographs[k, :, top : top + side, left : left + side]
