@@ -81,7 +81,9 @@ def test_a_category_is_given_to_those_without_it(pairs):
         assert portrait.glasses == "none" and change.apply(portrait).glasses == "square"
 
 
-@pytest.mark.parametrize("text", ["yaw", "yaw+0", "nose+1", "hat=crown", "hat=other", "clothes=dots", "yaw+x"])
+@pytest.mark.parametrize(
+    "text", ["yaw", "yaw+0", "nose+1", "hat=crown", "hat=other", "clothes=dots", "yaw+x"]
+)
 def test_unknown_edits_are_refused(text):
     with pytest.raises(UserError, match="--edits") as error:
         parse_edit(text)

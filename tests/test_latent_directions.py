@@ -9,7 +9,7 @@ from tolerances import TOL
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
-from wagi.editing import counterfactuals, directions, search
+from wagi.editing import directions, search
 from wagi.errors import UserError
 from wagi.experiments import edit
 from wagi.portraits.edits import parse_edit

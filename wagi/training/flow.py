@@ -3,7 +3,6 @@
 Pairs come from scenes of edits (`wagi.scenes`); a share of them are warps of the source with a known flow.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
+from wagi.features import FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import l2_loss, wavelet_loss
 from wagi.model import Inversion, area_resize
@@ -61,7 +61,7 @@ class FlowStage(InversionStage):
         model_config: ModelConfig,
         config: InversionConfig,
         parts: dict[str, nn.Module],
-        files: argparse.Namespace,
+        files: FeatureFiles,
         pairs: ScenePairs,
         photographs: Tensor | None = None,
     ) -> None:
