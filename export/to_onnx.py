@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
     check_opset(args.opset)
     content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
+    if model_config(content, args.checkpoint).aligner == "flow":
+        raise UserError(f"--checkpoint {args.checkpoint}: aligner=flow cannot be exported yet", 2)
     images = _images(args.calibrate, model.generator.size) if args.calibrate else None
     config = to_dict(model_config(content, args.checkpoint))
     source = {
