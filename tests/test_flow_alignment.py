@@ -15,7 +15,7 @@ CHANNELS = 6
 def aligner():
     """An aligner whose zero-initialised layers are not zero, so that everything can be seen to act."""
     torch.manual_seed(0)
-    model = FlowAligner(CHANNELS, pyramid=(4, 6, 8), hidden=(6, 8, 10), head=8, matched=8)
+    model = FlowAligner(CHANNELS, pyramid=(4, 6, 8), hidden=(6, 8, 10), head=8, matched=8, overview=8)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

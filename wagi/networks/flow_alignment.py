@@ -97,6 +97,29 @@ class Refinement(nn.Module):
         return self.flow(hidden), hidden
 
 
+class Overview(nn.Module):
+    """A correction of the coarsest flow that sees the whole picture: a turn is one motion of everything.
+
+    Call: maps [N, inputs, r, r] -> [N, 2, r, r]; before training zero.
+    """
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = _conv(inputs, width, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1)) for _ in range(blocks)
+        )
+        self.flow = nn.Conv2d(width, 2, 3, padding=1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        x = self.enter(torch.cat(maps, dim=1))
+        for block in self.blocks:
+            x = F.leaky_relu(x + block(x), 0.1)
+        return self.flow(x)
+
+
 class Matching(nn.Module):
     """The expected offset under a softmax over all pairs of cells, less that of its prior alone.
 
@@ -142,6 +165,7 @@ class FlowAligner(nn.Module):
         hidden: tuple[int, ...] = (20, 40, 56),
         head: int = 16,
         matched: int = 48,
+        overview: int = 96,
         iterations: int = 2,
     ) -> None:
         super().__init__()
@@ -150,6 +174,7 @@ class FlowAligner(nn.Module):
         self.state = _conv(state_channels, matched, 1)
         joined = pyramid[2] + matched
         self.matching = Matching(joined, matched)
+        self.overview = Overview(3 * joined + pyramid[2] + 3, overview, 3)
         self.sixteenth = Refinement(2 * joined + pyramid[2] + 3, hidden[2])
         self.eighth = Refinement(3 * pyramid[1] + 2 + hidden[2], hidden[1])
         self.quarter = Refinement(3 * pyramid[0] + 2 + hidden[1], hidden[0])
@@ -176,6 +201,8 @@ class FlowAligner(nn.Module):
         source = torch.cat([pairs[2][0], known], dim=1)
         target = torch.cat([pairs[2][1], wanted], dim=1)
         coarse, confidence = self.matching(target, source)
+        seen = (target, source, warp(source, coarse), warp(sharp16, coarse), coarse, confidence)
+        coarse = coarse + self.overview(*seen)
         step, hidden = self.sixteenth(target, warp(source, coarse), warp(sharp16, coarse), coarse, confidence)
         flows = [coarse + step]
         for refine, (before, after), sharp in (
