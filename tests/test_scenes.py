@@ -5,14 +5,18 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from wagi.errors import UserError
+from wagi.networks.flow_alignment import warp
 from wagi.portraits import __main__ as command
+from wagi.portraits import render
 from wagi.portraits.dataset import portrait
 from wagi.portraits.edits import BASE, GROUPS, PER_SCENE, TURNED, parse_edit, scene
+from wagi.portraits.motion import motion
 from wagi.portraits.parameters import CONTINUOUS
 from wagi.portraits.scene import render_both
-from wagi.scenes import GROUP, PAIRS, ScenePairs
+from wagi.scenes import PAIRS, ScenePairs
 
 TURN = {"yaw", "pitch"}
 
@@ -42,7 +46,7 @@ def test_a_scene_is_two_views_of_three_appearances():
 
 def test_accessories_come_and_go():
     switched = set()
-    for index in range(300):
+    for index in range(120):
         pictures = scene(portrait(5, index))
         for name in ("glasses", "hat", "beard"):
             values = [getattr(picture, name) for picture in pictures[:3]]
@@ -67,28 +71,65 @@ def test_edits_by_text():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """Two scenes of 32 px."""
     out = tmp_path_factory.mktemp("scenes") / "s"
-    options = ["--out", str(out), "--count", str(GROUP), "--size", "16", "--seed", "7", "--quiet"]
+    options = ["--out", str(out), "--count", "2", "--size", "32", "--seed", "7", "--quiet"]
     assert command.main([*options, "--scenes", "--memmap"]) == 0
     return out
 
 
-def test_the_pairs_of_a_folder(folder):
-    """Every ordered pair of every scene once; pictures are the renderer's; bases are of the pair's views."""
-    pairs = ScenePairs(folder, 16)
-    assert len(pairs) == GROUP * len(PAIRS)
+@pytest.fixture
+def pairs(folder, monkeypatch):
+    monkeypatch.setattr("wagi.scenes.GROUP", 2)
+    return ScenePairs(folder, 32)
+
+
+def test_every_ordered_pair_once(pairs):
     numbers = [tuple(pairs.get(i)["pictures"].tolist()) for i in range(len(pairs))]
-    assert len(set(numbers)) == len(numbers)
+    assert len(set(numbers)) == len(numbers) == 2 * len(PAIRS)
     assert all(a // PER_SCENE == b // PER_SCENE for a, b in numbers)
-    assert len({a // PER_SCENE for a, _ in numbers[:GROUP]}) == GROUP
-    item = pairs.get(137)
-    names = ("image", "edited", "base", "edited_base")
-    shown = [*numbers[137], *(n - n % PER_SCENE + BASE[n % PER_SCENE] for n in numbers[137])]
-    for name, number in zip(names, shown, strict=True):
-        pixels, labels = render_both(scene(portrait(7, number // PER_SCENE))[number % PER_SCENE], 16)
-        np.testing.assert_allclose(item[name].permute(1, 2, 0), pixels / 127.5 - 1, atol=1e-6)
-        if name in ("image", "edited"):
-            np.testing.assert_array_equal(item["mask" if name == "image" else "edited_mask"], labels)
+    assert {a // PER_SCENE for a, _ in numbers[:2]} == {0, 1}  # all scenes of a group in turn
+
+
+def test_a_pair_is_of_the_renderers_pictures(pairs):
+    """Pictures and labels; bases in the views of the two; the flow of what was turned."""
+    seen = set()
+    for index in range(0, len(pairs), 7):
+        item = pairs.get(index)
+        before, after = (int(n) for n in item["pictures"])
+        seen.add((TURNED[before % PER_SCENE], TURNED[after % PER_SCENE]))
+        portraits = scene(portrait(7, before // PER_SCENE))
+        a, b = before % PER_SCENE, after % PER_SCENE
+        shown = {"image": a, "edited": b, "base": BASE[a], "edited_base": BASE[b]}
+        for name, k in shown.items():
+            pixels, labels = render_both(portraits[k], 32)
+            np.testing.assert_allclose(item[name].permute(1, 2, 0), pixels / 127.5 - 1, atol=1e-6)
+            if name in ("image", "edited"):
+                np.testing.assert_array_equal(item["mask" if name == "image" else "edited_mask"], labels)
+        flow, visible = motion(portraits[b], portraits[a], 16)
+        if TURNED[a] == TURNED[b]:
+            assert not item["flow"].any() and item["seen"].all()
+        else:
+            np.testing.assert_allclose(item["flow"], flow, atol=0.02)
+            np.testing.assert_array_equal(item["seen"][0], visible)
+    assert {a == b for a, b in seen} == {True, False}
+
+
+def test_the_true_flow_finds_what_a_turn_moved():
+    """Where it is seen, the other view under the flow is the picture; elsewhere it is not."""
+    for index in (1, 3, 5):
+        before, after = (scene(portrait(21, index))[k] for k in (0, 3))
+        flow, seen = motion(after, before, 64)
+        pictures = [render(p, 64) / 127.5 - 1 for p in (before, after)]
+        first, second = (torch.from_numpy(one).permute(2, 0, 1) for one in pictures)
+        found = warp(first[None].float(), torch.from_numpy(flow)[None])[0]
+        error, without = ((x - second).square().mean(0) for x in (found, first))
+        moved = torch.from_numpy(seen & (np.abs(flow).sum(0) > 1))
+        assert error[moved].mean() < 0.5 * without[moved].mean()
+        assert error[torch.from_numpy(~seen)].mean() > 2 * error[moved].mean()
+    same, visible = motion(before, before, 64)
+    assert np.abs(same).max() < 1  # strands are sampled along their length
+    assert visible.mean() > 0.97
 
 
 def test_other_folders_are_refused(tmp_path):
