@@ -39,10 +39,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.checkpoint:
         from wagi.checkpoint import load_model
-        from wagi_rt import probes
+        from wagi_rt import manifest, probes
 
         model = load_model(args.checkpoint)
-        size = model.generator.size
+        size, wanted = model.generator.size, manifest.read(args.bundle).size
+        if size != wanted:
+            line = f"is a model of {size} px, the bundle is one of {wanted}; name the one that was exported"
+            raise UserError(f"--checkpoint {args.checkpoint}: {line}", 2)
         rows = compare(args.bundle, model, _read(args) if args.images else probes.images(size, args.seed))
     else:
         rows = compare_probes(args.bundle)

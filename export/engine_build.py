@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from wagi_rt.chain import Shapes
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import Shapes
-from wagi_rt.pictures import write_beside
+from wagi_rt.files import write_beside
 
 LEAST_VERSION = 11
 _INSTALL = "run: pip install tensorrt-cu13 (it fetches NVIDIA's libraries)"

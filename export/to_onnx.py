@@ -48,9 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="compare with PyTorch and measure the largest activations on these: DIR or portraits:SEED:COUNT "
         "(the first 8 images; default: three seeded patterns)",
     )
-    parser.add_argument(
-        "--opset", type=int, default=20, metavar="N", help="ONNX opset, 18 to 23 (default 20)"
-    )
+    parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset, 18 to 23 (default 20)")
     parser.add_argument(
         "--atol",
         type=float,
@@ -70,12 +68,14 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--atol {args.atol}: must not be negative", 2)
     from export.bundle import ParityError, check_opset, check_target, export_model
     from export.parity import table
+    from export.trace import DEFAULT_OPSET
     from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
-    check_opset(args.opset)
+    opset = args.opset or DEFAULT_OPSET
+    check_opset(opset)
     content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
     if model_config(content, args.checkpoint).aligner == "flow":
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
             args.name or args.output.resolve().name,
             precision=args.precision or "fp32",
             up=args.up_convolution,
-            opset=args.opset,
+            opset=opset,
             atol=args.atol,
             overwrite=args.overwrite,
             source=source,
@@ -115,8 +115,12 @@ def _images(data: str, size: int) -> "np.ndarray":  # => N,3,S,S in [-1, 1]
     import numpy as np
 
     from wagi.data import open_dataset
+    from wagi.errors import UserError
 
-    images = open_dataset(data, size)
+    try:
+        images = open_dataset(data, size)
+    except UserError as error:  # names the value; the option is ours
+        raise UserError(f"--calibrate {str(error).removeprefix('--data ')}", error.status) from None
     return np.stack([images.get(i, False)["image"].numpy() for i in range(min(len(images), _CALIBRATION))])
 
 
@@ -128,9 +132,10 @@ def _command(args: argparse.Namespace) -> str:
         f"-o {args.output.resolve().name}",
     ]
     words += {"fp16": ["--fp16"], "fp16-weights": ["--half-weights"]}.get(args.precision, [])
-    words += [f"--up-convolution {args.up_convolution}"] if args.up_convolution != "transposed" else []
+    up = args.up_convolution
+    words += [f"--up-convolution {up}"] if up != parser().get_default("up_convolution") else []
     words += [f"--calibrate {Path(args.calibrate).name}"] if args.calibrate else []
-    words += [f"--opset {args.opset}"] if args.opset != 20 else []
+    words += [f"--opset {args.opset}"] if args.opset else []
     words += [f"--atol {args.atol}"] if args.atol is not None else []
     return " ".join(words)
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import ONNX Runtime before wagi_rt
 # Sessions leave optimised graphs in the cache: the tests' go with them, in this process and its children.
 os.environ["WAGI_CACHE"] = tempfile.mkdtemp(prefix="wagi-cache-")
 

@@ -139,14 +139,23 @@ def test_tensorrt_without_a_gpu_is_one_line(bundle, photo, capsys):
     assert not (photo.parent / "o.png").exists()
 
 
-def test_fp16_on_tensorrt_wants_half_arithmetic(monkeypatch):
-    """Half storage makes FP32 engines: not what --backend trt --fp16 asks for."""
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "trt"])
+def test_fp16_means_half_arithmetic(backend):
+    """Half storage computes in FP32, whatever runs it."""
     from wagi_rt.commands.invert import require_precision
 
-    manifest = SimpleNamespace(precision="fp16-weights", folder="b")
-    require_precision(SimpleNamespace(backend_name="onnx", manifest=manifest), True)
-    with pytest.raises(UserError, match="--fp16: b is fp16-weights"):
-        require_precision(SimpleNamespace(backend_name="trt", manifest=manifest), True)
+    def session(precision):
+        manifest = SimpleNamespace(precision=precision, folder="b")
+        return SimpleNamespace(backend_name=backend, manifest=manifest)
+
+    require_precision(session("fp16"), True)
+    require_precision(session("fp16-weights"), False)
+    for precision, words in (
+        ("fp16-weights", r"fp16-weights \(half weights, FP32 arithmetic\)"),
+        ("fp32", "fp32;"),
+    ):
+        with pytest.raises(UserError, match=f"--fp16: b is {words}"):
+            require_precision(session(precision), True)
 
 
 def test_info_lists_every_backend_and_why_one_is_missing(bundle, monkeypatch, capsys):
@@ -252,6 +261,8 @@ def test_the_separate_graphs_keep_their_tensors_on_the_device(bundle, monkeypatc
         RunOptions=onnxruntime.RunOptions,
         InferenceSession=FakeSession,
         get_available_providers=lambda: [CUDA],
+        set_default_logger_severity=lambda level: None,
+        preload_dlls=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     with wagi_rt.load(bundle, device="cuda:1") as session:

@@ -177,3 +177,97 @@ def test_info_refuses_a_changed_bundle_too(bundle, capsys):
     (bundle / "weights.bin").write_bytes(b"")
     assert run_cli("info", "-m", bundle) == 1
     assert "sha256 differs" in error_line(capsys.readouterr().err)
+
+
+# Files that a graph uses
+
+
+@pytest.mark.parametrize("spelling", ["weights.bin", "./weights.bin", "sub/" + "w" * 200])
+def test_a_file_that_the_manifest_does_not_list_is_refused(bundle, photo, capsys, spelling):
+    """ONNX writes the names; onnx's own library is the authority for how."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(bundle / "align.onnx", load_external_data=False)
+    (entry,) = (e for t in model.graph.initializer for e in t.external_data if e.key == "location")
+    entry.value = spelling
+    (bundle / "align.onnx").write_bytes(model.SerializeToString())
+    rehash(bundle, "align")
+    if spelling == "./weights.bin":
+        assert read(bundle).files  # the same file under another spelling
+    edit_manifest(bundle, files={})
+    line = refusal(bundle, photo, capsys)
+    name = spelling.removeprefix("./")[:80]
+    assert f"align.onnx: uses {name}" in line and "the manifest does not list" in line
+    assert run_cli("info", "-m", bundle) == 1
+    assert "does not list" in error_line(capsys.readouterr().err)
+
+
+def test_a_large_graph_is_searched_once_and_again_with_another_list(bundle, monkeypatch, tmp_path):
+    """What is remembered about a file holds for the list of files that it was compared with."""
+    from wagi_rt import errors, files
+
+    monkeypatch.setenv("WAGI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "READ_AGAIN", 10)
+    read(bundle)
+    edit_manifest(bundle, files={})
+    for _ in range(2):
+        with pytest.raises(errors.UserError, match="does not list"):
+            read(bundle)
+
+
+# Numbers
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize("number", [HUGE, "1e999", "NaN", "-Infinity", "-" + HUGE, "9" * 5000])
+@pytest.mark.parametrize(
+    "key", ["tolerance", "limit_psnr_db", "max_activation", "size", "shape", "parity", "source"]
+)
+def test_numbers_that_no_export_writes(bundle, photo, capsys, key, number):
+    """One line, whatever the number is; where it means nothing (a source's note) `info` stays valid JSON."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    align = data["graphs"]["align"]
+    if key == "shape":
+        align["inputs"]["residual"]["shape"][1] = "MARK"
+    elif key == "parity":
+        align["parity"] = {"max_abs": "MARK"}
+    elif key == "source":
+        data["source"]["note"] = "MARK"
+    else:
+        (data if key == "size" else align)[key] = "MARK"
+    path.write_text(json.dumps(data).replace('"MARK"', number))
+    if key == "source" and number.strip("-") == HUGE:
+        assert run_cli("info", "-m", bundle, "--json") == 0
+        json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        return
+    line = refusal(bundle, photo, capsys)
+    assert "manifest.json: " in line and len(line) < 400
+
+
+GOOD = {"decode": {"image": [0.5] * 64}}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None, 7, [], {"seed": 1}, {"seed": 1, "values": []},
+        *({"seed": seed, "values": GOOD} for seed in (-1, 10**30, 1.5, "1", True)),
+        *({"seed": 1, "values": {"decode": {"image": values}}} for values in (
+            [], [1.0] * 3, [1.0] * 65, ["a"] * 64, [[1.0]] * 64, [None] * 64, [10**400] * 64, "x")),
+    ],
+)  # fmt: skip
+def test_probes_that_no_export_writes(bundle, stored):
+    """Reference values that cannot be used are none: reduced precision is refused in one line."""
+    from wagi_rt import probes
+
+    edit_manifest(bundle, source={"probes": stored})
+    found = probes.stored(read(bundle))
+    assert found is None or "decode" not in found.values
+
+
+def test_probes_as_an_export_writes_them(bundle):
+    from wagi_rt import probes
+
+    edit_manifest(bundle, source={"probes": {"seed": 3, "values": GOOD}})
+    assert probes.stored(read(bundle)).values["decode"]["image"].shape == (64,)

@@ -59,19 +59,79 @@ def test_sessions_from_the_cache_give_the_same_bits(bundle, place, monkeypatch, 
     assert not [path for path in entries(place) if path.name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "weights"])
-def test_a_damaged_entry_is_replaced(bundle, place, damage):
+def zeroed(path: Path) -> None:
+    """As many bytes as before, all zero: what a power cut can leave of a file that was never flushed."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no graph", "zeros", "one bit", "no seal"])
+def test_a_damaged_entry_is_replaced(bundle, place, monkeypatch, damage, large):
+    """Also where files are too large to be read at every start."""
+    if large:
+        monkeypatch.setattr(files, "READ_AGAIN", 100)
     wanted = invert(bundle)
+    np.testing.assert_array_equal(invert(bundle), wanted)  # what was checked once is remembered
+    assert any((entry / ort_cache.WEIGHTS).exists() for entry in entries(place))
     for entry in entries(place):
-        graph = entry / ort_cache.GRAPH
-        if damage == "weights":
-            (entry / ort_cache.WEIGHTS).unlink(missing_ok=True)
+        graph, weights = entry / ort_cache.GRAPH, entry / ort_cache.WEIGHTS
+        target = weights if weights.exists() else graph
+        content = target.read_bytes()
+        if damage == "no graph":
+            weights.unlink(missing_ok=True)
             graph.write_bytes(b"\xff" * 40)
+        elif damage == "zeros":
+            zeroed(target)
+        elif damage == "one bit":
+            target.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        elif damage == "no seal":
+            target.with_name(target.name + ".sha256").unlink()
         else:
-            graph.write_bytes(graph.read_bytes()[:100] if damage == "truncated" else b"")
+            target.write_bytes(content[:100] if damage == "truncated" else b"")
     np.testing.assert_array_equal(invert(bundle), wanted)
     np.testing.assert_array_equal(invert(bundle), wanted)
-    assert all((entry / ort_cache.GRAPH).stat().st_size > 100 for entry in entries(place))
+    assert all(files.is_sealed(entry / ort_cache.GRAPH) for entry in entries(place))
+
+
+def test_entries_are_on_the_disk_before_they_have_their_name(bundle, monkeypatch):
+    """fsync of every file, then the rename of the folder."""
+    order: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: order.append("fsync") or fsync(number))
+
+    def renamed(source, target):
+        order.append("folder" if os.path.isdir(source) else "file")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", renamed)
+    invert(bundle)
+    each = " ".join(order).split("folder")
+    assert len(each) == 6 and all("fsync" in before for before in each[:-1])
+
+
+@pytest.mark.parametrize("damage", ["zeros", "no seal"])
+def test_a_damaged_entry_of_openvino_is_replaced(bundle, place, damage):
+    pytest.importorskip("openvino", reason="needs the extra `openvino`")
+
+    def images() -> np.ndarray:
+        with wagi_rt.load(bundle, "openvino", threads=1) as session:
+            return session.restore(X).image
+
+    wanted = images()
+    blobs = sorted((place / "openvino").rglob("*.blob"))
+    assert blobs and all(files.is_sealed(path) for path in blobs)
+    kept = {path: path.stat().st_mtime_ns for path in blobs}
+    np.testing.assert_array_equal(images(), wanted)
+    assert {path: path.stat().st_mtime_ns for path in blobs} == kept, "what is whole is used"
+    for path in blobs:
+        content = bytearray(path.read_bytes())
+        if damage == "zeros":  # its middle: OpenVINO itself checks no more than the head
+            content[len(content) // 4 :] = bytes(len(content) - len(content) // 4)
+            path.write_bytes(content)
+        else:
+            path.with_name(path.name + ".sha256").unlink()
+    np.testing.assert_array_equal(images(), wanted)
+    assert all(files.is_sealed(path) for path in blobs)
 
 
 def test_another_model_version_or_processor_gets_other_entries(bundle, place, tmp_path, monkeypatch):
@@ -127,6 +187,50 @@ def _rehashed(bundle) -> dict:
     graphs = json.loads((bundle / "manifest.json").read_text())["graphs"]
     graphs["naive"]["sha256"] = manifest.file_sha256(bundle / "naive.onnx")
     return graphs
+
+
+# Places that cannot be used
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("home", ["none", "not a folder", "forbidden"])
+def test_no_cache_is_never_a_reason_to_fail(bundle, tmp_path, monkeypatch, capsys, home, backend):
+    """No HOME and a user id that the system does not know; HOME of another user."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    monkeypatch.delenv("WAGI_CACHE")
+    monkeypatch.setattr(files, "READ_AGAIN", 100)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if home == "none":
+        monkeypatch.delenv("HOME")
+
+        def unknown(number):
+            raise KeyError(f"getpwuid(): uid not found: {number}")
+
+        monkeypatch.setattr("pwd.getpwuid", unknown)
+    elif home == "not a folder":
+        (tmp_path / "home").write_text("a file")
+    else:
+        forbid(monkeypatch, tmp_path / "home")
+    with wagi_rt.load(bundle, backend, threads=1) as session:
+        assert np.isfinite(session.restore(X).image).all()
+    assert capsys.readouterr().err.count("\n") <= 1
+
+
+def forbid(monkeypatch, folder: Path) -> None:
+    """FAKE permissions, since root may do everything: whatever asks for a path below `folder` fails."""
+
+    def refusing(name):
+        real = getattr(os, name)
+
+        def call(path, *rest, **options):
+            if str(path).startswith(str(folder)):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("stat", "mkdir", "utime", "open", "scandir", "listdir", "unlink", "rename", "replace"):
+        refusing(name)
 
 
 # Hashes of large files

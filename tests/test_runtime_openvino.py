@@ -143,9 +143,7 @@ def with_probes(folder, shift: float) -> None:
     edit_manifest(folder, source=source | {"probes": {"seed": 7, "values": values}})
 
 
-@pytest.mark.parametrize(
-    ("shift", "passes"), [(0.0, True), (0.011, True), (0.0115, False), (np.nan, False)]
-)
+@pytest.mark.parametrize(("shift", "passes"), [(0.0, True), (0.011, True), (0.0115, False)])
 def test_the_parity_gate_is_at_45_db(tmp_path, monkeypatch, shift, passes):
     """A shift s is 20 log10(2 / s) dB: 45.19 dB for 0.011, 44.81 dB for 0.0115."""
     pretend_bf16(monkeypatch)

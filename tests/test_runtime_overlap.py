@@ -9,6 +9,7 @@ import skimage.data
 from PIL import Image
 from tiny_bundle import run_cli, write_tiny_bundle
 
+from wagi_rt import files
 from wagi_rt.commands.overlap import overlap
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
@@ -135,16 +136,14 @@ def test_each_failure_is_reported_in_its_place(bundle, photos, tmp_path, capsys,
 
 def test_a_stop_in_the_middle_writes_nothing_more(bundle, photos, tmp_path, monkeypatch):
     """Ctrl-C while image 2 is written: 0 and 1 are whole, nothing after 2 begins."""
-    from wagi_rt import pictures
-
-    write = pictures.write_atomic
+    write = files.write_atomic
 
     def interrupted(path, content):
         if path.name == "2.png":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(pictures, "write_atomic", interrupted)
+    monkeypatch.setattr(files, "write_atomic", interrupted)
     assert run_cli("invert", photos, "-m", bundle, "-o", tmp_path / "out") == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
 

@@ -156,6 +156,9 @@ def fake_onnxruntime(monkeypatch, providers: list[str], started: list[str]) -> N
         SessionOptions=onnxruntime.SessionOptions,
         InferenceSession=lambda *args, **kwargs: SimpleNamespace(get_providers=lambda: started),
         get_available_providers=lambda: providers,
+        set_default_logger_severity=lambda level: None,
+        preload_dlls=lambda: print("Failed to load libcublas.so"),
+        __file__="/nowhere/onnxruntime/__init__.py",
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
 

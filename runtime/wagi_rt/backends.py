@@ -6,6 +6,8 @@ says what it passed over, tries the next one.
 
 from __future__ import annotations
 
+import os
+
 from wagi_rt import TYPE_CHECKING
 from wagi_rt.errors import UserError
 
@@ -32,6 +34,7 @@ BACKENDS = {
 }
 AUTO = "auto"
 NAMES = (*BACKENDS, AUTO)
+_THREADS_PER_CORE = 4  # more is a mistake, and takes minutes to start
 # The order of measured speed (benchmarks/README.md), which `auto` follows.
 _FASTEST_FIRST = (("trt", "cuda"), ("onnx", "cuda"), ("openvino", "cpu"), ("onnx", "cpu"))
 
@@ -60,6 +63,8 @@ def check(choice: EngineChoice) -> None:
         raise UserError(f"backend '{name}' is not in this version; it has: {', '.join(NAMES)}", status=2)
     if threads is not None and threads < 1:
         raise UserError(f"--threads {threads}: must be at least 1", status=2)
+    if threads is not None and threads > (most := _THREADS_PER_CORE * (os.cpu_count() or 1)):
+        raise UserError(f"--threads {threads}: more than {most} never helps here; use fewer", status=2)
     if precision is not None and precision not in PRECISIONS:
         raise UserError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}", status=2)
     kind = parse_device(device)[0] if device else None

@@ -115,7 +115,8 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", choices=PRECISIONS,
         help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
-    add("--fp16", "--half", dest="half", action="store_true", help="insist on a half-precision bundle")
+    add("--fp16", "--half", dest="half", action="store_true",
+        help="insist on a bundle that computes in half precision (exported with --fp16)")  # fmt: skip
     add("--threads", type=_threads, metavar="N",
         help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 

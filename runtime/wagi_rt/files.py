@@ -1,6 +1,6 @@
-"""Files that save time and can always be made again: $WAGI_CACHE, else ~/.cache/wagi.
+"""Files written whole or not at all, and those that save time: $WAGI_CACHE, else ~/.cache/wagi.
 
-A cache that cannot be written is no error; point WAGI_CACHE at /dev/null to have none.
+A cache that cannot be read or written is no error; point WAGI_CACHE at /dev/null to have none.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from wagi_rt.errors import UserError
 
 # Above this size of all files a model is "large": memory counts, and the start is reading weights.
 SMALL = 64_000_000
@@ -22,7 +25,12 @@ _DAY = 86_400
 def root() -> Path:
     """The folder of all caches; it may not exist."""
     chosen = os.environ.get("WAGI_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "wagi"
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "wagi"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return Path(os.devnull)
 
 
 def key(*parts: object) -> str:
@@ -35,7 +43,7 @@ def has_room(wanted: int) -> bool:
     import shutil  # a cold start needs it only once, when the cache is filled
 
     place = root()
-    while not place.exists():
+    while not os.path.exists(place):
         place = place.parent
     return wanted <= min(KIND_LIMIT, shutil.disk_usage(place).free) // 2
 
@@ -49,23 +57,74 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def matches(path: Path, sha256: str, thorough: bool) -> bool:
-    """Whether the file has this hash. A large file that matched is not read again until it changes.
+def passes(path: Path, test: Callable[[Path], bool], *what: object, thorough: bool = False) -> bool:
+    """Whether `test(path)` holds. A large file that passed is not read again until it changes.
 
     Reading a gigabyte of weights takes half as long as an inversion. What stands for the file's contents is
-    its place, size, time of change and inode; `thorough` reads it whatever is remembered. OSError as open.
+    its place, size, times of change and inode, for the test `what`; `thorough` reads it whatever is
+    remembered. OSError as open.
     """
     status = path.stat()
-    seen = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino, sha256)
-    stamp = root() / "verified" / key(*seen) if status.st_size > READ_AGAIN else None
-    if stamp is not None and not thorough and stamp.is_file():
+    seen = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    stamp = root() / "verified" / key(*seen, *what) if status.st_size > READ_AGAIN else None
+    if stamp is not None and not thorough and os.path.isfile(stamp):
         return True
-    good = file_sha256(path) == sha256
+    good = test(path)
     if good and stamp is not None:
         with suppress(OSError):
             stamp.parent.mkdir(parents=True, exist_ok=True)
             stamp.touch()
     return good
+
+
+def matches(path: Path, sha256: str, thorough: bool = False) -> bool:
+    """Whether the file has this hash, see `passes`."""
+    return passes(path, lambda path: file_sha256(path) == sha256, sha256, thorough=thorough)
+
+
+def write_beside(path: Path, content: bytes, lasting: bool = False) -> None:
+    """Write beside, then rename: the file is whole or not there, also after Ctrl-C. OSError if it fails.
+
+    lasting: also after a power cut, which costs a wait for the disk.
+    """
+    beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as stream:
+            stream.write(content)
+            if lasting:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(beside, path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """`write_beside`, or UserError."""
+    try:
+        write_beside(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another -o") from None
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def seal(path: Path) -> None:
+    """Wait until the file is on the disk, and put its hash beside it. OSError if it fails."""
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+    write_beside(_seal_of(path), file_sha256(path).encode())
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether the file is there as it was sealed: a power cut, a full or a bad disk may have damaged it."""
+    try:
+        return matches(path, _seal_of(path).read_bytes().decode(errors="replace"))
+    except OSError:
+        return False
 
 
 def processor() -> str:

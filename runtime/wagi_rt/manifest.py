@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import mmap
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wagi_rt import chain, files
 from wagi_rt.chain import FUSED, INVERSION, PIPELINE, Chain, Shapes, Step
-from wagi_rt.errors import UserError
+from wagi_rt.errors import UserError, printable
 from wagi_rt.files import file_sha256 as file_sha256
 
 SCHEMA = 2
@@ -24,6 +27,8 @@ SCHEMA = 2
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
+_LARGEST = 1 << 20  # of whole numbers: sides of tensors, limits
+_LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]{0,2})([\x00-\x7f])")
 REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
 
 
@@ -113,7 +118,7 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     try:
-        data = json.loads(raw)
+        data = json.loads(raw, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
@@ -135,6 +140,44 @@ def _check_files(manifest: Manifest, thorough: bool) -> None:
             raise UserError(
                 f"{path}: sha256 differs from the manifest, the file was changed or damaged; {REMEDY}"
             )
+    for graph in manifest.graphs.values():
+        _check_external(manifest, graph, thorough)
+
+
+def _check_external(manifest: Manifest, graph: Graph, thorough: bool) -> None:
+    """Every file in which the graph keeps weights is listed, and so was checked."""
+    path, listed = manifest.folder / graph.file, sorted(manifest.files)
+    place = PurePosixPath(graph.file).parent
+    unlisted: set[str] = set()
+
+    def test(path: Path) -> bool:
+        unlisted.update({str(place / name) for name in _external(path)} - set(listed))
+        return not unlisted
+
+    if not files.passes(path, test, "external data", place, listed, thorough=thorough):
+        name = printable(min(unlisted))[:80]
+        raise UserError(f"{path}: uses {name}, which the manifest does not list under 'files'; {REMEDY}")
+
+
+def _external(path: Path) -> set[str]:
+    """The files that hold tensors of an ONNX file, as every ONNX library writes their names (a string entry
+    with the key "location"; its length is a varint)."""
+    names: set[str] = set()
+    with open(path, "rb") as stream, suppress(ValueError):  # an empty file cannot be mapped
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for found in _LOCATION.finditer(data):
+                high, low = found.groups()
+                length = low[0] << 7 * len(high) | sum((byte & 127) << 7 * i for i, byte in enumerate(high))
+                names.add(data[found.end() : found.end() + length].decode(errors="replace"))
+    return names
+
+
+def _number(text: str) -> float:
+    """A number of JSON: finite, which Python's reader does not ask for."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
 
 
 def _one_line(error: BaseException) -> str:
@@ -154,7 +197,9 @@ class _Checker:
         if key not in data:
             raise self.fail(f"key '{where}{key}' is missing")
         value = data[key]
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if type(value) is int and abs(value) > _LARGEST:
+            raise self.fail(f"key '{where}{key}' is out of range")
+        if kind is float and type(value) is int:
             value = float(value)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.fail(f"key '{where}{key}' must be a {kind.__name__}, not {type(value).__name__}")
@@ -168,15 +213,15 @@ class _Checker:
 
     def tolerance(self, data: dict[str, Any], where: str = "") -> float:
         value = float(self.get(data, "tolerance", float, where))
-        if not 0 <= value < float("inf"):
-            raise self.fail(f"key '{where}tolerance' must be a finite number that is not negative")
+        if value < 0:
+            raise self.fail(f"key '{where}tolerance' must not be negative")
         return value
 
     def file(self, name: str, where: str) -> str:
         """A file name inside the bundle: relative, no way out of the folder, same on every system."""
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
-            raise self.fail(f"{where} names '{_printable(name)}', which is not a file inside the bundle")
+            raise self.fail(f"{where} names '{printable(name)[:80]}', which is not a file inside the bundle")
         return name
 
     def hash(self, value: object, where: str) -> str:
@@ -202,7 +247,7 @@ class _Checker:
         precision = self.get(data, "precision", str)
         if precision not in PRECISIONS:
             raise self.fail(
-                f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{_printable(precision)}'"
+                f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{printable(precision)[:80]}'"
             )
         graphs = self.get(data, "graphs", dict)
         for name in INVERSION.graphs:
@@ -219,7 +264,8 @@ class _Checker:
             precision=precision,
             graphs={name: self.graph(graphs, name) for name in graphs},
             files={
-                self.file(n, "'files'"): self.hash(h, f"files['{_printable(n)}']") for n, h in files.items()
+                self.file(n, "'files'"): self.hash(h, f"files['{printable(n)[:80]}']")
+                for n, h in files.items()
             },
             tolerance=self.tolerance(data),
             created=self.get(data, "created", str) if "created" in data else "",
@@ -235,7 +281,7 @@ class _Checker:
         default = str(self.get(data, "default", str)) if "default" in data else "graphs"
         if default not in DEFAULTS or (default == PIPELINE and PIPELINE not in graphs):
             ways = " or ".join(DEFAULTS if PIPELINE in graphs else DEFAULTS[1:])
-            raise self.fail(f"key 'default' must be {ways}, not '{_printable(default)}'")
+            raise self.fail(f"key 'default' must be {ways}, not '{printable(default)[:80]}'")
         return default
 
     def graph(self, graphs: dict[str, Any], name: str) -> Graph:
@@ -267,7 +313,7 @@ class _Checker:
             shape = self.get(data, "shape", list, f"{where}{name}.")
             if len(shape) < 2 or not isinstance(shape[0], str):
                 raise self.fail(f"key '{where}{name}.shape' must be [\"N\", ...] with a dynamic batch")
-            if not all(type(side) is int and side > 0 for side in shape[1:]):
+            if not all(type(side) is int and 0 < side <= _LARGEST for side in shape[1:]):
                 raise self.fail(f"key '{where}{name}.shape' must have fixed positive sizes after the batch")
             if self.get(data, "dtype", str, f"{where}{name}.") != "float32":
                 raise self.fail(f"key '{where}{name}.dtype' must be float32 (in both precisions)")
@@ -290,8 +336,3 @@ class _Checker:
                     if found[tensor] != shape:
                         where = f"graphs.{name}.{kind}.{tensor}.shape"
                         raise self.fail(f"key '{where}' must be N and {list(shape)}")
-
-
-def _printable(text: str) -> str:
-    """The name as it may stand in a one-line message."""
-    return text.encode("unicode_escape").decode("ascii")[:80]

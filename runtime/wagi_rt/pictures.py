@@ -6,17 +6,13 @@ Inside the runtime a picture is [S, S, 3] uint8 RGB; the engine gets [N, 3, S, S
 from __future__ import annotations
 
 import io
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from wagi_rt import colours
 from wagi_rt.decoding import Picture
-from wagi_rt.errors import UserError
 
 FITS = ("crop", "pad", "stretch")
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # how our files may end
@@ -134,23 +130,3 @@ def encode(pixels: np.ndarray, suffix: str) -> bytes:  # [H, W, 3] uint8
     else:
         image.save(buffer, WRITTEN[suffix], quality=95, icc_profile=colours.srgb_profile())
     return buffer.getvalue()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """`write_beside`, or UserError."""
-    try:
-        write_beside(path, content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another -o") from None
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Write beside, then rename: the file is whole or not there, also after Ctrl-C. OSError if it fails."""
-    beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as stream:
-            stream.write(content)
-        os.replace(beside, path)
-    finally:
-        with suppress(OSError):
-            beside.unlink()

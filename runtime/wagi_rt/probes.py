@@ -36,7 +36,8 @@ def stored(manifest: Manifest) -> Probes | None:
         }
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    whole = all(array.shape == (COUNT,) for outputs in probes.values() for array in outputs.values())
+    arrays = [array for outputs in probes.values() for array in outputs.values()]
+    whole = all(array.shape == (COUNT,) and np.isfinite(array).all() for array in arrays)
     return Probes(seed, probes) if whole and type(seed) is int and 0 <= seed < 1 << 32 else None
 
 

@@ -109,6 +109,8 @@ class Session(Closing):
         [N, 3, S, S] in [-1, 1]. `batch` of them run together (default all). Raises UserError for the first
         one that cannot be read.
         """
+        if batch is not None and batch < 1:
+            raise UserError(f"batch {batch}: must be at least 1", status=2)
         prepared = [self.prepare(item, fit) for item in _items(images)]
         step = batch or len(prepared) or 1
         results = []

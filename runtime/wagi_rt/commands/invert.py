@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wagi_rt import decoding, pictures
+from wagi_rt import decoding, files, pictures
 from wagi_rt.commands.jobs import Job, make_places, make_plan
 from wagi_rt.commands.overlap import overlap
 from wagi_rt.commands.report import Report
@@ -85,11 +85,12 @@ def announce(session: Session) -> None:
 
 
 def require_precision(session: Session, half: bool) -> None:
-    """--fp16 asks for a half-precision bundle (on TensorRT: half arithmetic); it does not convert one."""
-    enough = ("fp16",) if session.backend_name == "trt" else ("fp16", "fp16-weights")
-    if half and session.manifest.precision not in enough:
+    """--fp16 asks for a bundle that computes in half precision; it does not convert one."""
+    found = session.manifest.precision
+    if half and found != "fp16":
+        why = " (half weights, FP32 arithmetic)" if found == "fp16-weights" else ""
         raise UserError(
-            f"--fp16: {session.manifest.folder} is {session.manifest.precision}; "
+            f"--fp16: {session.manifest.folder} is {found}{why}; "
             "export one with: python export/to_onnx.py --checkpoint C -o BUNDLE --fp16",
             status=2,
         )
@@ -166,9 +167,9 @@ class Stages:
         if job.target == STREAM:
             put_bytes(content)
         else:
-            pictures.write_atomic(Path(job.target), content)
+            files.write_atomic(Path(job.target), content)
         if job.naive and result.naive is not None:
-            pictures.write_atomic(Path(job.naive), pictures.encode(result.naive, job.suffix))
+            files.write_atomic(Path(job.naive), pictures.encode(result.naive, job.suffix))
 
 
 def _measure(result: Result, resolution: int) -> dict[str, dict[str, float | None]]:

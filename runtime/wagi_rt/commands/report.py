@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wagi_rt import pictures
+from wagi_rt import files, pictures
 from wagi_rt.commands.jobs import Job, Plan
 from wagi_rt.commands.sources import STREAM
 from wagi_rt.console import put, say
@@ -79,7 +79,7 @@ class Report:
     def _write_sheet(self, path: Path) -> None:
         from wagi_rt.commands.compare import draw_sheet
 
-        pictures.write_atomic(path, pictures.encode(draw_sheet(self.rows), path.suffix.lower()))
+        files.write_atomic(path, pictures.encode(draw_sheet(self.rows), path.suffix.lower()))
         if not self.quiet:
             part = f" (the first {len(self.rows)} of {self.written})" if len(self.rows) < self.written else ""
             say(f"comparison sheet: {path}{part}")

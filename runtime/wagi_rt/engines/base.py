@@ -103,7 +103,9 @@ class Engine(Closing, ABC):
             return self._run_chain(chain, inputs)
 
     def close(self) -> None:
-        """Give everything back; waits for a call that runs."""
+        """Give everything back; waits for a call that runs. Nothing happens when it is closed or not ours."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             self._process = None
             self._close()

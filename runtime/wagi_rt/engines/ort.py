@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from contextlib import suppress
+import io
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,7 @@ from wagi_rt.engines.ort_cache import WEIGHTS, open_session
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import REMEDY, Manifest
 
+_CUDA_PART = "libonnxruntime_providers_cuda.so"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _WIDENED = 32 * host.MEGABYTE  # more than any half-precision weight, widened while it is used
 _ERRORS_ONLY_RAISED = 4  # ONNX Runtime's log level that leaves stderr to us; failures still raise
@@ -143,7 +146,8 @@ class OrtEngine(GraphEngine):
                 "use --device cpu, or: pip uninstall onnxruntime && pip install 'wagi[gpu]'",
                 status=2,
             )
-        if hasattr(self._ort, "preload_dlls"):
+        self._ort.set_default_logger_severity(_ERRORS_ONLY_RAISED)
+        with redirect_stdout(io.StringIO()):  # it prints what it does not find
             self._ort.preload_dlls()  # finds the CUDA libraries that pip installed
 
     def _open(self, name: str) -> Any:
@@ -159,10 +163,14 @@ class OrtEngine(GraphEngine):
                 f"{path}: ONNX Runtime cannot load it on {self.device} ({reason}); {REMEDY}"
             ) from None
         if self._provider not in session.get_providers():  # ONNX Runtime would go on with the CPU
-            raise UserError(
-                f"--device {self.device}: CUDA could not be started; check the driver with nvidia-smi, "
-                "or use --device cpu"
+            library = _missing_library(self._ort)
+            what = (
+                f"{library} is missing; run: pip install 'wagi[gpu]'"
+                if library
+                else ("check the driver with nvidia-smi")
             )
+            line = f"--device {self.device}: CUDA could not be started; {what}, or use --device cpu"
+            raise UserError(line)
         self._check_names(name, session)
         return session
 
@@ -207,6 +215,17 @@ class OrtEngine(GraphEngine):
             if found != {key: (shape, "tensor(float)") for key, shape in declared.items()}:
                 path = self.manifest.folder / graph.file
                 raise UserError(f"{path}: its inputs or outputs are not those of the manifest; {REMEDY}")
+
+
+def _missing_library(onnxruntime: ModuleType) -> str:
+    """The first library that ONNX Runtime's CUDA part needs and the system does not find; empty for none."""
+    part = Path(onnxruntime.__file__ or "").parent / "capi" / _CUDA_PART
+    try:
+        ctypes.CDLL(str(part))
+    except OSError as error:  # "libcudnn.so.9: cannot open shared object file: ..."
+        name, _, reason = str(error).partition(": ")
+        return name if "cannot open shared object" in reason and name != str(part) else ""
+    return ""
 
 
 def _first_line(error: BaseException) -> str:

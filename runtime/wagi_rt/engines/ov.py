@@ -6,6 +6,8 @@ one).
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,6 +97,7 @@ class OvEngine(GraphEngine):
         self._large = manifest.total_bytes > files.SMALL
         if self._large:
             host.return_blocks()
+        self._blobs = self._cache()
         self._config = self._make_config(precision, choice.threads or host.limit())
         self._compiled: dict[str, dict[int, Any]] = {}  # graph -> batch size -> model
         self._models = {name: self._read(name) for name in (chain or manifest.chain).graphs}
@@ -122,6 +125,37 @@ class OvEngine(GraphEngine):
         self._compiled.clear()
         self._models.clear()
 
+    def _cache(self) -> Path | None:
+        """The folder for OpenVINO's compiled models of this bundle; None for large ones and where it is not
+        usable."""
+        model = sorted(self.manifest.hashes.values())
+        folder = files.root() / "openvino" / files.key(self.version, files.processor(), model)
+        if self._large:
+            return None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+        except OSError:
+            return None  # compile every time
+        files.prune(folder.parent)
+        return folder if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else None
+
+    def _compile_cached(self, model: Any) -> Any:
+        """Compile, or take what OpenVINO has kept; only files that are as they were when they were kept."""
+        for path in self._kept():
+            if not files.is_sealed(path):
+                with suppress(OSError):
+                    path.unlink()
+        before = self._kept()
+        compiled = self._core.compile_model(model, "CPU", self._config)
+        for path in self._kept() - before:
+            with suppress(OSError):
+                files.seal(path)
+        return compiled
+
+    def _kept(self) -> set[Path]:
+        return set() if self._blobs is None else set(self._blobs.glob("*.blob"))
+
     def _make_config(self, precision: str, threads: int | None) -> dict[str, Any]:
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -129,14 +163,8 @@ class OvEngine(GraphEngine):
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        if not self._large:
-            folder = files.root() / "openvino" / files.key(self.version, files.processor())
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                files.prune(folder)
-                config["CACHE_DIR"] = str(folder)
-            except OSError:
-                pass  # no place for a cache: compile every time
+        if self._blobs is not None:
+            config["CACHE_DIR"] = str(self._blobs)
         return config
 
     def _read(self, name: str) -> Any:
@@ -169,7 +197,7 @@ class OvEngine(GraphEngine):
             model = self._models.pop(graph, None) or self._read(graph)
             shapes = self.manifest.graphs[graph].inputs
             model.reshape({name: [batch, *shape] for name, shape in shapes.items()})
-            sizes[batch] = self._core.compile_model(model, "CPU", self._config)
+            sizes[batch] = self._compile_cached(model)
             if self._large:  # OpenVINO keeps the files mapped of which it has packed a copy
                 for name in self.manifest.files:
                     host.forget_mapped(self.manifest.folder / name)

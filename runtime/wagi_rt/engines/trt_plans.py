@@ -17,7 +17,6 @@ from typing import Any
 from wagi_rt import files as caches
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import PIPELINE, Manifest
-from wagi_rt.pictures import write_beside
 
 SCHEMA = 1
 PLUGINS = ("HaarDWT", "HaarIDWT")
@@ -117,7 +116,7 @@ def write_plan(wanted: Target, record: Record, plan: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=1) + "\n"
         for place, content in ((path, plan), (path.with_suffix(".json"), text.encode())):
-            write_beside(place, content)
+            caches.write_beside(place, content, lasting=True)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path}: cannot be written ({reason}); free space or set WAGI_CACHE") from None
@@ -128,7 +127,7 @@ def _record(path: Path) -> Record | None:
     """None where there is none; UserError when it is damaged."""
     try:
         data = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(

