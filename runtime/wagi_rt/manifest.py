@@ -8,19 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from wagi_rt import chain, files
+from wagi_rt import chain, integrity
 from wagi_rt.chain import FUSED, INVERSION, PIPELINE, Chain, Shapes, Step
 from wagi_rt.errors import UserError, printable
 from wagi_rt.files import file_sha256 as file_sha256
+from wagi_rt.integrity import REMEDY
 
 SCHEMA = 2
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
@@ -28,8 +27,6 @@ PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
 _LARGEST = 1 << 20  # of whole numbers: sides of tensors, limits
-_LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]{0,2})([\x00-\x7f])")
-REMEDY = "export the bundle again (export/to_onnx.py) or copy it again"
 
 
 class Graph(NamedTuple):
@@ -122,54 +119,9 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
-    _check_files(manifest, thorough)
+    graphs = [graph.file for graph in manifest.graphs.values()]
+    integrity.check(folder, manifest.hashes, graphs, thorough)
     return manifest
-
-
-def _check_files(manifest: Manifest, thorough: bool) -> None:
-    """Every file named is there and has the recorded hash."""
-    for name, sha256 in manifest.hashes.items():
-        path = manifest.folder / name
-        if not os.path.isfile(path):
-            raise UserError(f"{path}: the bundle is incomplete, this file is missing; {REMEDY}")
-        try:
-            good = files.matches(path, sha256, thorough)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-        if not good:
-            raise UserError(
-                f"{path}: sha256 differs from the manifest, the file was changed or damaged; {REMEDY}"
-            )
-    for graph in manifest.graphs.values():
-        _check_external(manifest, graph, thorough)
-
-
-def _check_external(manifest: Manifest, graph: Graph, thorough: bool) -> None:
-    """Every file in which the graph keeps weights is listed, and so was checked."""
-    path, listed = manifest.folder / graph.file, sorted(manifest.files)
-    place = PurePosixPath(graph.file).parent
-    unlisted: set[str] = set()
-
-    def test(path: Path) -> bool:
-        unlisted.update({str(place / name) for name in _external(path)} - set(listed))
-        return not unlisted
-
-    if not files.passes(path, test, "external data", place, listed, thorough=thorough):
-        name = printable(min(unlisted))[:80]
-        raise UserError(f"{path}: uses {name}, which the manifest does not list under 'files'; {REMEDY}")
-
-
-def _external(path: Path) -> set[str]:
-    """The files that hold tensors of an ONNX file, as every ONNX library writes their names (a string entry
-    with the key "location"; its length is a varint)."""
-    names: set[str] = set()
-    with open(path, "rb") as stream, suppress(ValueError):  # an empty file cannot be mapped
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for found in _LOCATION.finditer(data):
-                high, low = found.groups()
-                length = low[0] << 7 * len(high) | sum((byte & 127) << 7 * i for i, byte in enumerate(high))
-                names.add(data[found.end() : found.end() + length].decode(errors="replace"))
-    return names
 
 
 def _number(text: str) -> float:
