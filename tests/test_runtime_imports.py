@@ -99,7 +99,7 @@ before = set(sys.modules)
 from wagi_rt.cli import main
 assert main({arguments!r}) == 0
 import importlib.machinery
-new = {{name.partition(".")[0] for name in set(sys.modules) - before if sys.modules[name]}}
+new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
 print(sorted(new - set(sys.stdlib_module_names)))
 print(sorted(m for m in sys.modules if m.startswith("wagi_rt.")))
 print(sorted({{"concurrent.futures", "asyncio", "multiprocessing", "unittest"}} & set(sys.modules)))

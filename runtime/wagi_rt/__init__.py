@@ -1,17 +1,15 @@
 """WaGI's runtime: invert images with an exported bundle, without PyTorch.
 
-`import wagi_rt` is light: numpy, Pillow and the engine are imported by `load`. It also turns the telemetry of
-the engines' libraries off, which would contact their makers when they are imported (decision 54);
-ORT_DISABLE_TELEMETRY=0 in the environment leaves ONNX Runtime's on.
+`import wagi_rt` is light: numpy, Pillow and the engine are imported by `load`. It also turns ONNX Runtime's
+telemetry off, which contacts Microsoft when the library is imported (decision 54); with
+ORT_DISABLE_TELEMETRY=0 in the environment it stays on. OpenVINO is imported without its telemetry.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO does without it
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would be a tenth of `wagi-rt --help`
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ one).
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,11 @@ _MOST_SIZES = 2  # batch sizes of a graph that stay compiled: a folder's, and th
 
 
 def import_openvino() -> ModuleType:
-    """openvino, or one line that says how to install it."""
+    """openvino, or one line that says how to install it.
+
+    Without its telemetry, which contacts Intel on import: it goes on where that module is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
         import openvino.frontend.onnx
