@@ -6,9 +6,11 @@ import zlib
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image, ImageCms
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
+import wagi_rt
 from wagi_rt.decoding import decode
 from wagi_rt.errors import UserError
 from wagi_rt.pictures import encode, fit_square, to_float, to_uint8
@@ -237,3 +239,44 @@ def test_written_formats(suffix, kind):
     with Image.open(io.BytesIO(encode(np.asarray(PHOTO), suffix))) as image:
         assert image.format == kind
         assert np.abs(np.asarray(image.convert("RGB")).astype(int) - np.asarray(PHOTO)).mean() < 3
+
+
+# What the library takes besides files.
+
+
+@pytest.fixture(scope="module")
+def session(bundle):
+    with wagi_rt.load(bundle, threads=1) as session:
+        yield session
+
+
+def test_bytes_arrays_and_tensors_are_images(session):
+    """The same picture in every form that Python users have it in."""
+    small = PHOTO.resize((64, 64))
+    content, values = save(small, "PNG"), np.asarray(small)
+    floats = to_float(values[None])[0]
+    forms = [content, bytearray(content), memoryview(content), small, values, floats]
+    forms += [torch.from_numpy(values.copy()), torch.from_numpy(floats)]
+    expected = session.invert(forms[0])[0].image
+    for form in forms:
+        (found,) = session.invert(form)
+        np.testing.assert_array_equal(found.image, expected)
+    assert len(session.invert(torch.from_numpy(np.stack([floats] * 3)), batch=2)) == 3
+
+
+@pytest.mark.parametrize("item", [None, 3, object(), [None], {"a": 1}.items()])
+def test_other_things_are_refused_by_name(item, session):
+    with pytest.raises(UserError, match="an image must be a path, bytes, a PIL image or an array, this is"):
+        session.invert(item)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_is_at_least_one(batch, session):
+    with pytest.raises(UserError, match=f"batch {batch}: must be at least 1"):
+        session.invert(PHOTO, batch=batch)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
+def test_threads_are_a_small_multiple_of_the_cores(threads, bundle):
+    with pytest.raises(UserError, match=f"threads {threads}: (must be|more than)"):
+        wagi_rt.load(bundle, threads=threads)

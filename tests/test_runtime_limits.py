@@ -202,7 +202,7 @@ def test_more_pixels_than_the_limit_are_one_line(bundle, tmp_path, capsys, monke
     arguments = ("-m", bundle, "-o", tmp_path / "out", "--max-pixels", 5000)
     assert run_cli("invert", tmp_path, *arguments) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 2 and all("too many pixels" in line and "--max-pixels" in line for line in errors)
+    assert len(errors) == 2 and all("too many pixels" in line for line in errors)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 

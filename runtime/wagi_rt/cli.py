@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _STARTED = time.perf_counter()
 _INTERRUPTED = 130
-_THREADS_PER_CORE = 4  # more only wait for each other, and each costs memory
 
 _EXAMPLES = """\
 examples:
@@ -70,13 +69,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _threads(text: str) -> int:
-    value, most = _positive(text), _THREADS_PER_CORE * (os.cpu_count() or 1)
-    if value > most:
-        raise argparse.ArgumentTypeError(f"at most {most} here, {_THREADS_PER_CORE} per core, not '{text}'")
-    return value
-
-
 def _count(text: str) -> int:
     return 0 if text == "0" else _positive(text)
 
@@ -117,7 +109,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true",
         help="insist on a bundle that computes in half precision (exported with --fp16)")  # fmt: skip
-    add("--threads", type=_threads, metavar="N",
+    add("--threads", type=_positive, metavar="N",
         help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 
 

@@ -43,6 +43,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+class TooManyPixels(UserError):
+    """A picture beyond the limit, which a user may raise (`allow_pixels`)."""
+
+
 @dataclass
 class Picture:
     """Decoded RGB pixels in sRGB, upright, and the part of the photo that they show.
@@ -143,7 +147,7 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str = "") -> Iterator[
             image = _identify(stream)
             limit = _limit() / _copies(image)
             if image.width * image.height > limit:
-                raise UserError(_too_many(limit))
+                raise TooManyPixels(_too_many(limit))
             if image.format == "TIFF":
                 _silence_libtiff()
             yield image
@@ -178,19 +182,20 @@ def _open(path: str | os.PathLike[str], name: str) -> IO[bytes]:
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
     """Errors as UserErrors that begin with the picture's name."""
+    kind = UserError
     try:
         yield
         return
     except UserError as error:
-        reason = str(error)
+        reason, kind = str(error), type(error)
     except Image.DecompressionBombError:
-        reason = _too_many(_limit())
+        reason, kind = _too_many(_limit()), TooManyPixels
     except UnidentifiedImageError:
         reason = "not an image of a format that is read; convert it to PNG or JPEG"
     except Exception as error:  # damaged files raise anything out of Pillow's decoders, even MemoryError
         detail = " ".join(str(error).split()) or type(error).__name__
         reason = f"damaged or truncated image ({detail}); replace the file"
-    raise UserError(f"{name}: {reason}")
+    raise kind(f"{name}: {reason}")
 
 
 def _limit() -> float:
@@ -198,10 +203,7 @@ def _limit() -> float:
 
 
 def _too_many(limit: float) -> str:
-    return (
-        f"too many pixels to be a photo (more than {limit / 1e6:.1f} million); shrink it first, "
-        "or allow more with --max-pixels"
-    )
+    return f"too many pixels to be a photo (more than {limit / 1e6:.1f} million); shrink it first"
 
 
 def _copies(image: ImageFile.ImageFile) -> int:

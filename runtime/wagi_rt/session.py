@@ -105,9 +105,9 @@ class Session(Closing):
     ) -> list[Result]:
         """Invert one or many images; always a list, in input order.
 
-        images: paths, file bytes, PIL images, uint8 [H, W, 3] or [N, H, W, 3], or float [3, S, S] or
-        [N, 3, S, S] in [-1, 1]. `batch` of them run together (default all). Raises UserError for the first
-        one that cannot be read.
+        images: paths, file bytes, PIL images, arrays or CPU tensors: uint8 [H, W, 3] or [N, H, W, 3], or
+        float [3, S, S] or [N, 3, S, S] in [-1, 1]. `batch` of them run together (default all). Raises
+        UserError for the first one that cannot be read or is nothing of the kind.
         """
         if batch is not None and batch < 1:
             raise UserError(f"batch {batch}: must be at least 1", status=2)
