@@ -270,12 +270,6 @@ def test_other_things_are_refused_by_name(item, session):
         session.invert(item)
 
 
-@pytest.mark.parametrize("batch", [0, -1])
-def test_a_batch_is_at_least_one(batch, session):
-    with pytest.raises(UserError, match=f"batch {batch}: must be at least 1"):
-        session.invert(PHOTO, batch=batch)
-
-
 @pytest.mark.parametrize("threads", [0, -1, 100_000])
 def test_threads_are_a_small_multiple_of_the_cores(threads, bundle):
     with pytest.raises(UserError, match=f"threads {threads}: (must be|more than)"):
