@@ -16,7 +16,7 @@ from wagi.portraits.edits import BASE, GROUPS, PER_SCENE, TURNED, parse_edit, sc
 from wagi.portraits.motion import motion
 from wagi.portraits.parameters import CONTINUOUS
 from wagi.portraits.scene import render_both
-from wagi.scenes import PAIRS, ScenePairs
+from wagi.training.scenes import PAIRS, ScenePairs
 
 TURN = {"yaw", "pitch"}
 
@@ -80,7 +80,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def pairs(folder, monkeypatch):
-    monkeypatch.setattr("wagi.scenes.GROUP", 2)
+    monkeypatch.setattr("wagi.training.scenes.GROUP", 2)
     return ScenePairs(folder, 32)
 
 

@@ -1,6 +1,6 @@
 """The inversion stage with the flow aligner: first the flow alone, then together with fusion.
 
-Pairs come from scenes of edits (`wagi.scenes`); a share of them are warps of the source with a known flow.
+Pairs come from scenes of edits (`wagi.training.scenes`); a share of them are warps of the source with a known flow.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ from wagi.haar import decompose
 from wagi.losses import l2_loss, wavelet_loss
 from wagi.model import Inversion, area_resize
 from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
-from wagi.scenes import ScenePairs
 from wagi.training.images import Scalars, weighted_mean
 from wagi.training.inversion import InversionStage, assemble
 from wagi.training.naive import NaiveImages
+from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Phase
 from wagi.training.textures import random_textures
 from wagi.training.warp import random_colours, random_flow, recolour

@@ -16,12 +16,12 @@ from wagi.features import FeatureFiles
 from wagi.files import write_json
 from wagi.networks.build import PART_SETTINGS
 from wagi.networks.swagan import Generator
-from wagi.scenes import ScenePairs
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
 from wagi.training.flow import FlowStage
 from wagi.training.inversion import InversionStage
 from wagi.training.loop import Trainer
+from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Stage
 
 
