@@ -13,7 +13,8 @@ from wagi import checkpoint, evaluate
 from wagi.editing import counterfactuals
 from wagi.errors import UserError
 from wagi.experiments import edit
-from wagi.experiments.regions import RegionMeans, l1_sum, l2_sum, masks, wave_sum
+from wagi.experiments.heldout import eight_bit
+from wagi.experiments.regions import RegionMeans, Strength, l1_sum, l2_sum, masks, wave_sum
 from wagi.losses import wavelet_loss
 from wagi.portraits import dataset, render_regions
 from wagi.portraits import edit as change_portrait
@@ -110,14 +111,17 @@ def test_regions_are_pixel_weighted_means():
     labels = rng.choice([2, 7], (5, 16, 16), p=[0.8, 0.2]).astype(np.uint8)
     means = RegionMeans("l1", "l2")
     for part in (slice(0, 2), slice(2, 5)):
-        means.add("row", torch.from_numpy(error[part]), masks(torch.from_numpy(labels[part])))
+        nothing = torch.zeros(len(error[part]), 3, 16, 16)
+        weights = masks(torch.from_numpy(labels[part]), nothing, nothing)
+        means.add("row", torch.from_numpy(error[part]), weights)
     found = means.rows()["row"]
     letters = error.transpose(0, 2, 3, 1)[labels == 7]
     assert found["l1"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
     assert found["l2"] == pytest.approx(np.square(error).mean(), rel=1e-5)
     assert found["l1 letters"] == pytest.approx(np.abs(letters).mean(), rel=1e-5)
     assert found["l2 letters"] == pytest.approx(np.square(letters).mean(), rel=1e-5)
-    assert found["l2 mouth"] is None
+    assert found["l2 mouth"] is None and found["l2 changed"] is None
+    assert found["l2 unchanged"] == found["l2"]
 
 
 def test_l_wave_by_region():
@@ -159,7 +163,8 @@ def test_the_edit_command(world, pairs):
     model = checkpoint.load_model(world / "model.pt")
     target = torch.from_numpy(edited).permute(0, 3, 1, 2).float()
     with torch.no_grad():
-        naive = model.generator(model.encode(target)).clamp(-1, 1)
+        naive = model.generator(model.encode(target))
+    naive = eight_bit(naive)
     assert rows["naive edit"]["l2"] == pytest.approx(float((naive - target).square().mean()), rel=1e-4)
     alignment = {row["row"]: row for row in table(out, "alignment")}
     assert alignment["no residual"]["l1"] == pytest.approx(float((target - naive).abs().mean()), rel=1e-4)
@@ -177,3 +182,39 @@ def test_perfect_alignment_is_zero(world, monkeypatch):
         monkeypatch.setattr(model.aligner, "forward", lambda residual, image: answer)
         images, residuals, true = edit.edited_images(model, source, edited, ws_edit)
     assert torch.equal(residuals["ADA"], true) and torch.equal(images[edit.SHIPPED], images[edit.BOUND])
+
+
+def test_strength_against_numpy():
+    """0 for the source, 1 for the true edit, half way between them, over changed pixels, in two batches."""
+    rng = np.random.default_rng(2)
+    source, edited, result = rng.uniform(-1, 1, (3, 4, 3, 8, 8))
+    changed = rng.random((4, 1, 8, 8)) < 0.4
+    found = Strength()
+    for part in (slice(0, 1), slice(1, 4)):
+        a, b, r, m = (torch.from_numpy(v[part]) for v in (source, edited, result, changed))
+        for name, image in {"a": a, "b": b, "half": (a + b) / 2, "r": r}.items():
+            found.add(name, image, a, b, m.double())
+    rows = found.rows()
+    way = (edited - source) * changed
+    assert rows["a"] == 0 and rows["b"] == pytest.approx(1) and rows["half"] == pytest.approx(0.5)
+    assert rows["r"] == pytest.approx(((result - source) * way).sum() / np.square(way).sum())
+
+
+def test_the_edit_command_with_the_flow_aligner(world, pairs):
+    """Its own rows, of which the shipped one is the model's edit in 8 bits."""
+    save_tiny_model(world / "flow.pt", aligner="flow")
+    out = world / "flow"
+    command = ["edit", "--model", str(world / "flow.pt"), "--out", str(out), "--edits", "yaw+0.3"]
+    command += ["--pairs", str(pairs.folder), "--seed", str(SEED), "--count", str(COUNT)]
+    assert evaluate.main(command) == 0
+    rows = {row["row"]: row for row in table(out, "edit")}
+    assert not [name for name in rows if "ADA" in name]
+    source, edited, _ = next(counterfactuals.batches(pairs(parse_edit("yaw+0.3")), COUNT))
+    model = checkpoint.load_model(world / "flow.pt")
+    with torch.no_grad():
+        image = model.edit(source, model.encode(edited)).image
+    expected = float((eight_bit(image) - edited).square().mean())
+    assert rows[edit.SHIPPED]["l2"] == pytest.approx(expected, rel=1e-4)
+    assert rows[edit.COPY]["strength"] == 0 and rows[edit.SHIPPED]["portraits-ID"] is not None
+    alignment = {row["row"]: row for row in table(out, "alignment")}
+    assert alignment["flow"][edit.NEARER].endswith(f"/{COUNT}")

@@ -21,16 +21,20 @@ from wagi.editing.counterfactuals import Pairs, batches
 from wagi.editing.search import WAYS
 from wagi.errors import UserError
 from wagi.experiments.comparison import comparison, write_picture
-from wagi.experiments.regions import RegionMeans, masks
+from wagi.experiments.heldout import Means, eight_bit, standin_metrics
+from wagi.experiments.regions import CHANGED, REGIONS, RegionMeans, Strength, masks
 from wagi.experiments.tables import write_report
-from wagi.model import WaGI, area_resize
+from wagi.model import Inversion, WaGI, area_resize
+from wagi.networks.flow_alignment import FlowAligner, warp
+from wagi.networks.swagan import State
 from wagi.portraits.edits import Edit, parse_edit
 
 ORACLE = "oracle"
 SHOWN = 6  # pairs in a figure
-# Aligned residuals, and what ADA was given for them.
-ALIGNED = {"ADA": "raw residual", "ADA of the faded residual": "faded residual"}
+# Aligned residuals, and what was given for them.
+ALIGNED = {"ADA": "raw residual", "ADA of the faded residual": "faded residual", "flow": "raw residual"}
 NEARER = "nearer than given"
+COPY, NAIVE = "copy of the input", "naive edit"
 SHIPPED, BOUND = "WaGI", "WaGI, true residual (bound)"
 
 
@@ -75,20 +79,18 @@ def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
     """
     inversion = model.invert(source)
     residual = inversion.residual
-    shipped, whole = (model.edit(inversion, ws_edit, faded) for faded in (True, False))
+    shipped = model.edit(inversion, ws_edit)
     naive = shipped.naive
     true = model.residual(edited, naive)
     state = model.generator.prefix(ws_edit, model.fusion_start)
-    scale = naive.shape[-1] // residual.shape[-1]
-    pasted = residual.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    kind = _flow_ways if isinstance(model.aligner, FlowAligner) else _ada_ways
+    ways, aligned = kind(model, inversion, shipped, state)
     images = {
-        "copy of the input": source,
-        "naive edit": naive,
-        "naive edit + raw residual": naive + pasted,
-        "WaGI without ADA": model.decode(ws_edit, state, residual),
-        "WaGI without ADA, half": model.decode(ws_edit, state, residual / 2),
-        "WaGI without ADA, faded": model.decode(ws_edit, state, shipped.residual),
-        "WaGI, nothing faded (the paper)": whole.image,
+        COPY: source,
+        NAIVE: naive,
+        "naive edit + raw residual": naive + _enlarged(residual, naive),
+        "WaGI, raw residual": model.decode(ws_edit, state, residual),
+        **ways,
         SHIPPED: shipped.image,
         BOUND: model.decode(ws_edit, state, true),
     }
@@ -96,11 +98,40 @@ def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
         "no residual": torch.zeros_like(residual),
         "half the raw residual": residual / 2,
         "raw residual": residual,
-        "ADA": whole.aligned,
-        "faded residual": shipped.residual,
-        "ADA of the faded residual": shipped.aligned,
+        **aligned,
     }
-    return {name: image.clamp(-1, 1) for name, image in images.items()}, residuals, true
+    return {name: eight_bit(image) for name, image in images.items()}, residuals, true
+
+
+def _enlarged(residual: Tensor, image: Tensor) -> Tensor:
+    """A residual at the image's size, in blocks."""
+    scale = image.shape[-1] // residual.shape[-1]
+    return residual.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+def _ada_ways(model: WaGI, inversion: Inversion, shipped: Inversion, state: State):
+    """Rows of a model with ADA: images, residuals."""
+    whole = model.edit(inversion, shipped.ws, faded=False)
+    images = {
+        "WaGI without ADA, half": model.decode(shipped.ws, state, inversion.residual / 2),
+        "WaGI without ADA, faded": model.decode(shipped.ws, state, shipped.residual),
+        "WaGI, nothing faded (the paper)": whole.image,
+    }
+    residuals = {"ADA": whole.aligned, "faded residual": shipped.residual}
+    return images, {**residuals, "ADA of the faded residual": shipped.aligned}
+
+
+def _flow_ways(model: WaGI, inversion: Inversion, shipped: Inversion, state: State):
+    """Rows of a model with the flow aligner: images, residuals."""
+    found = model.move(inversion, state, shipped.naive)
+    before, after = model.low_fidelity(inversion.naive), model.low_fidelity(shipped.naive)
+    moved = warp(inversion.residual + before, found.flows[-1])
+    images = {
+        "input under the flow": _enlarged(moved, shipped.naive),
+        "WaGI, input under the flow, no weights": model.decode(shipped.ws, state, moved - after),
+        "naive edit + flow, no fusion": shipped.naive + _enlarged(found.aligned, shipped.naive),
+    }
+    return images, {"flow": found.aligned}
 
 
 def edited_latents(
@@ -119,27 +150,39 @@ def measure(
     model: WaGI, pairs: Pairs, change: Edit, direction: directions.Direction | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Tensor]]:
     """Rows of the images' errors, of the residuals' errors, and columns of pictures of the first pairs."""
-    errors, alignment = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave")
-    nearer, pictures = dict.fromkeys(ALIGNED, 0), {}
+    errors, alignment, strength = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave"), Strength()
+    networks = {name: (network, Means()) for name, network in standin_metrics().items()}
+    nearer: dict[str, int] = {}
+    pictures: dict[str, Tensor] = {}
     for source, edited, regions in batches(pairs(change), 16):
         with torch.no_grad():
             ws_edit = edited_latents(model, source, edited, change, direction)
             images, residuals, true = edited_images(model, source, edited, ws_edit)
-        weights = masks(regions)
+        weights = masks(regions, source, edited)
         small = {name: area_resize(mask, true.shape[-1]) for name, mask in weights.items()}
         for name, image in images.items():
             errors.add(name, image - edited, weights)
+            strength.add(name, image, source, edited, weights["changed"])
+        for network, means in networks.values():
+            with torch.no_grad():
+                means.add({name: network(images[name], edited) for name in (COPY, NAIVE, SHIPPED)})
         for name, residual in residuals.items():
             alignment.add(name, residual - true, small)
         distances = {name: (found - true).abs().mean((1, 2, 3)) for name, found in residuals.items()}
-        for name, given in ALIGNED.items():
-            nearer[name] += int((distances[name] < distances[given]).sum())
+        for name in ALIGNED.keys() & residuals.keys():
+            closer = distances[name] < distances[ALIGNED[name]]
+            nearer[name] = nearer.get(name, 0) + int(closer.sum())
         if not pictures:
             pictures = {
+                "source": source[:SHOWN],
                 "true edit": edited[:SHOWN],
                 **{name: image[:SHOWN] for name, image in images.items()},
             }
     rows, residual_rows = _rows(errors, change), _rows(alignment, change)
+    found = {name: means() for name, (_, means) in networks.items()}
+    for row in rows:
+        row["strength"] = strength.rows()[row["row"]]
+        row |= {name: values.get(row["row"]) for name, values in found.items()}
     for row in residual_rows:
         if row["row"] in nearer:
             row[NEARER] = f"{nearer[row['row']]}/{pairs.count}"
@@ -194,24 +237,32 @@ def run(args: argparse.Namespace) -> None:
     _write_reports(args.out, rows, residual_rows, meta)
 
 
+def _columns(*measures: str) -> list[str]:
+    return [f"{name} {region}".strip() for region in REGIONS for name in measures]
+
+
 def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> None:
     """edit.md and alignment.md with their JSON; printed."""
-    regions = ("letters", "mouth")
     columns = ["latents", "edit", "row"]
-    errors = ["l2", "l_wave", *(f"{name} {region}" for region in regions for name in ("l2", "l_wave"))]
+    errors = [name for name in _columns("l2", "l_wave") if name.split()[1:] in ([], ["letters"], ["mouth"])]
+    errors += [name for name in _columns("l2") if name not in errors]
+    errors += ["strength", "portraits-ID", "portraits-features"]
     title = {"title": "Edits against the true rendering", **meta}
     notes = [
-        "Images clamped to [-1, 1] against the renderer's own picture of the edited scene; pixel-weighted "
-        "means; regions are those of the edited picture. Without ADA: the residual as it is, half of it, or "
-        "faded. WaGI fades the residual where the edit changes the naive image (wagi.model.fade) before "
-        "ADA aligns it; the paper's edit does not. The bound has the true residual in place of ADA's.",
+        "8-bit images in [-1, 1] against the renderer's own picture of the edited scene; pixel-weighted "
+        "means over all pairs; regions are those of the edited picture; changed: where it differs by "
+        f"{CHANGED} from the source. Strength: how far a result goes from the source to the true edit, over "
+        "the changed pixels (0 a copy, 1 the true edit). The stand-in networks' numbers are means over pairs.",
+        "With ADA, WaGI fades the residual where the edit changes the naive image (wagi.model.fade) before "
+        "ADA aligns it; the paper's edit does not. With the flow aligner nothing is faded. The bound has the "
+        "true residual in place of the aligned one.",
     ]
     print(write_report(out, "edit", rows, [*columns, *errors], {**title, "notes": notes}))
-    errors = ["l1", "l_wave", *(f"{name} {region}" for region in regions for name in ("l1", "l_wave"))]
     title = {"title": "Alignment of the residual to the edit", **meta}
     notes = [
         "Distance to the true residual, the true edit minus the naive edit. `no residual` is what fading "
-        "everything out would cost; nearer than raw: pairs in which ADA's L1 is below that of doing nothing.",
+        "everything out would cost; nearer than given: pairs in which alignment brings L1 below that of what "
+        "it was given.",
     ]
-    columns += [*errors, NEARER]
+    columns += [*_columns("l1"), NEARER]
     print(write_report(out, "alignment", residual_rows, columns, {**title, "notes": notes}))

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,15 +10,41 @@ from wagi.haar import decompose
 from wagi.portraits import LABELS
 
 LEVELS = 3  # K = 2 of eq. (6)
-REGIONS = {"": None, "letters": LABELS.index("letters"), "mouth": LABELS.index("mouth")}
+LABELLED = ("letters", "mouth", "eyes", "accessory", "hair", "background")
+REGIONS = ("", *LABELLED, "changed", "unchanged")
+CHANGED = 0.1  # mean difference of the colours, of images in [-1, 1], from which a pixel counts as changed
 
 
-def masks(regions: Tensor) -> dict[str, Tensor]:  # N,S,S labels => each N,1,S,S float
-    """Weights of the whole image (name ``) and of the regions that are reported apart."""
-    return {
-        name: (regions == label if label is not None else regions >= 0)[:, None].float()
-        for name, label in REGIONS.items()
-    }
+def masks(regions: Tensor, source: Tensor, edited: Tensor) -> dict[str, Tensor]:  # => each N,1,S,S
+    """Weights of the whole image (name ``) and of the regions that are reported apart.
+
+    regions [N, S, S]: labels of the edited picture; source, edited [N, 3, S, S] in [-1, 1]: what the true
+    edit changes and what it leaves.
+    """
+    changed = ((edited - source).abs().mean(1, keepdim=True) > CHANGED).float()
+    named = {name: (regions == LABELS.index(name))[:, None].float() for name in LABELLED}
+    return {"": torch.ones_like(changed), **named, "changed": changed, "unchanged": 1 - changed}
+
+
+class Strength:
+    """How far a result goes from the source to the true edit, over the pixels that the edit changes.
+
+    The projection of result - source onto edited - source: 0 for a copy, 1 for the true edit.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, row: str, result: Tensor, source: Tensor, edited: Tensor, changed: Tensor) -> None:
+        """Images [N, 3, S, S]; changed [N, 1, S, S], of `masks`."""
+        way = (edited - source) * changed
+        sums = self._sums.setdefault(row, [0.0, 0.0])
+        sums[0] += float(((result - source) * way).double().sum())
+        sums[1] += float(way.double().square().sum())
+
+    def rows(self) -> dict[str, float | None]:
+        """row -> strength; None when nothing changed."""
+        return {row: done / whole if whole else None for row, (done, whole) in self._sums.items()}
 
 
 def l1_sum(error: Tensor, mask: Tensor) -> float:  # N,C,H,W ; N,1,H,W

@@ -1,6 +1,6 @@
 """The inversion stage with the flow aligner: first the flow alone, then together with fusion.
 
-Pairs come from scenes of edits (`wagi.training.scenes`); a share of them are warps of the source with a known flow.
+Pairs come from scenes of edits; a share of them are warps of the source by a flow of our own.
 """
 
 from pathlib import Path
