@@ -252,7 +252,7 @@ def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> No
         "8-bit images in [-1, 1] against the renderer's own picture of the edited scene; pixel-weighted "
         "means over all pairs; regions are those of the edited picture; changed: where it differs by "
         f"{CHANGED} from the source. Strength: how far a result goes from the source to the true edit, over "
-        "the changed pixels (0 a copy, 1 the true edit). The stand-in networks' numbers are means over pairs.",
+        "the changed pixels (0 a copy, 1 the true edit). Stand-in networks: means over pairs.",
         "With ADA, WaGI fades the residual where the edit changes the naive image (wagi.model.fade) before "
         "ADA aligns it; the paper's edit does not. With the flow aligner nothing is faded. The bound has the "
         "true residual in place of the aligned one.",
