@@ -40,7 +40,7 @@ def put_bytes(content: bytes) -> None:
 
 
 def flush() -> None:
-    """What is still buffered, written. Errors as `put`."""
+    """Write out all that is still buffered. Errors as `put`."""
     with _stdout():
         sys.stdout.flush()
 

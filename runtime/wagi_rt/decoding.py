@@ -207,7 +207,7 @@ def _too_many(limit: float) -> str:
 
 
 def _copies(image: ImageFile.ImageFile) -> int:
-    """How many times over its decoder holds the picture, roughly."""
+    """The copies of the picture that its decoder holds at once, roughly."""
     if image.format in _HUNGRY:
         return 4
     rows = getattr(image, "tag_v2", {}).get(_ROWS_PER_STRIP, image.height)

@@ -1,4 +1,4 @@
-"""How close two images are, in numpy: the conventions of the field, on [N, C, H, W] float in [-1, 1] => [N].
+"""Closeness of two images in numpy, by the conventions of the field, on [N, C, H, W] float in [-1, 1] => [N].
 
 wagi/metrics.py has the same ones in torch, and the learned ones.
 """
