@@ -117,6 +117,16 @@ def test_latent_avg_follows_the_scenes_while_training_only():
     assert torch.equal(stage.generator.latent_avg, before)
 
 
+def test_the_discriminators_phases_leave_latent_avg_alone():
+    """Else each step would move it several times."""
+    stage = make(lambda_adv="0.1", r1_every="1")
+    stage.generator.latent_avg.fill_(1)
+    for phase in stage.phases(0)[:2]:
+        assert phase.optimizer == "discriminator"
+        phase.loss(scenes(), torch.Generator().manual_seed(5))
+    assert torch.equal(stage.generator.latent_avg, torch.ones(16))
+
+
 @pytest.mark.parametrize(("adversary", "beta"), [("0", 0.9), ("0.1", 0.0)])
 def test_three_rates(adversary, beta):
     """The mapping network's stored weights are a hundred times what acts: it learns at a rate of its own."""

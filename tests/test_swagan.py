@@ -169,6 +169,62 @@ def test_latent_options():
 
 
 @torch.no_grad()
+def test_the_mapping_network_is_the_published_one():
+    """Unit mean square, then layers whose stored weights and biases act with a factor 0.01."""
+    g = small()
+    z = torch.randn(5, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = z / z.square().mean(1, keepdim=True).sqrt()
+    sd = g.state_dict()
+    for k in (1, 2):
+        x = x @ (0.01 * sd[f"style.{k}.weight"] / 16**0.5).T + 0.01 * sd[f"style.{k}.bias"]
+        x = 2**0.5 * torch.where(x > 0, x, 0.2 * x)
+    torch.testing.assert_close(g.map(z), x, atol=1e-6, rtol=1e-6)
+
+
+def downsample(x):
+    """Pad (1, 1), true convolution of gain 1, every second sample."""
+    return planes(lambda c: convolve2d(np.pad(c, 1), TAPS, mode="valid")[::2, ::2], x)
+
+
+def layer(sd, name, x, down=False):
+    """Discriminator layer: [blur,] equalised 3x3 or strided 3x3 convolution, biased leaky ReLU."""
+    index = 1 if down else 0
+    weight = sd[f"{name}.{index}.weight"]
+    weight = weight / (weight.shape[1] * 9) ** 0.5
+    if down:
+        x = planes(lambda c: convolve2d(np.pad(c, 2), TAPS, mode="valid"), x)
+    x = F.conv2d(x, weight, stride=2) if down else F.conv2d(x, weight, padding=1)
+    return 2**0.5 * F.leaky_relu(x + sd[f"{name}.{index + 1}.bias"][None, :, None, None], 0.2)
+
+
+@torch.no_grad()
+def test_discriminator_equals_the_published_formulation():
+    """Coefficients are fed in at every level; the last layers see the deviation over groups of four."""
+    torch.manual_seed(0)
+    d = Discriminator(64, channel_multiplier=0.0625, max_channels=24).double()
+    randomise(d)
+    x = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sd = {k: v.double() for k, v in d.state_dict().items()}
+    coefficients = dwt(x)
+    y = layer(sd, "from_rgbs.0.conv", coefficients)
+    for i in range(3):
+        y = layer(sd, f"convs.{i}.conv1", y)
+        y = layer(sd, f"convs.{i}.conv2", y, down=True)
+        coefficients = dwt(downsample(iwt(coefficients)))
+        y = y + layer(sd, f"from_rgbs.{i + 1}.conv", coefficients)
+    assert y.shape[-1] == 4
+    groups = y.view(4, 2, -1)  # samples i, i + 2, i + 4, i + 6 form a group
+    deviation = ((groups - groups.mean(0)).square().mean(0) + 1e-8).sqrt().mean(1)
+    y = torch.cat([y, deviation.repeat(4)[:, None, None, None].expand(-1, 1, 4, 4)], dim=1)
+    y = layer(sd, "final_conv", y).flatten(1)
+    y = y @ (sd["final_linear.0.weight"] / y.shape[1] ** 0.5).T + sd["final_linear.0.bias"]
+    y = 2**0.5 * F.leaky_relu(y, 0.2)
+    y = y @ (sd["final_linear.1.weight"] / y.shape[1] ** 0.5).T + sd["final_linear.1.bias"]
+    torch.testing.assert_close(d(x), y, atol=1e-6, rtol=1e-6)
+    assert y.std() > 0.01
+
+
+@torch.no_grad()
 def test_discriminator_sees_coefficients_and_groups():
     torch.manual_seed(0)
     d = Discriminator(32, channel_multiplier=0.0625, max_channels=24)
