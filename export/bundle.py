@@ -55,7 +55,7 @@ def check_opset(opset: int) -> None:
 
 
 class Export(NamedTuple):
-    """What an export found: the parity table's rows and the largest activation of every graph."""
+    """The findings of an export: the parity table's rows and the largest activation of every graph."""
 
     rows: list[Row]
     largest: dict[str, float]
@@ -130,7 +130,7 @@ def export_model(
 
 
 def _record_parity(found: Export, manifest: dict[str, Any], folder: Path, out: Path) -> None:
-    """What was measured goes into the manifest; ParityError when it is past the limits."""
+    """Put the measurements into the manifest; ParityError when they are past the limits."""
     if message := failure(found.rows):
         raise ParityError(f"{message}; nothing was written to {out}", found)
     for row in found.rows:
@@ -140,7 +140,7 @@ def _record_parity(found: Export, manifest: dict[str, Any], folder: Path, out: P
 
 
 def arithmetic(precision: str) -> str:
-    """What `build_graphs` takes: fp16-weights computes in FP32."""
+    """The precision for `build_graphs`: fp16-weights computes in FP32."""
     return FP32 if precision == HALF_WEIGHTS else precision
 
 
@@ -267,7 +267,7 @@ def _publish(beside: Path, out: Path) -> None:
 
 
 def _foreign(out: Path) -> list[Path]:
-    """What lies in a bundle's folder and does not belong to the bundle."""
+    """The files in a bundle's folder that do not belong to the bundle."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         own = {entry["file"] for entry in manifest["graphs"].values()} | set(manifest.get("files", {}))

@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LINES = 2.0
 
 @dataclass(frozen=True)
 class Options:
-    """How plans are built. The batches are the profile's; the spatial sizes are static."""
+    """Settings of a build. The batches are the profile's; the spatial sizes are static."""
 
     min_batch: int = 1
     opt_batch: int = 1

@@ -20,7 +20,7 @@ HEADER = f"{'engine':<10} {'MB':>8} {'plugin layers':>13} {'PSNR dB':>8} {'limit
 
 
 def stored(target: Target, name: str, options: Options) -> bool:
-    """Whether the cache holds a whole engine with this profile."""
+    """True when the cache holds a whole engine with this profile."""
     try:
         record = trt_plans.read_plan(target, name)[1]
     except UserError:

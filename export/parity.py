@@ -171,7 +171,7 @@ def table(rows: list[Row], largest: dict[str, float] | None = None) -> str:
 
 
 def failure(rows: list[Row]) -> str:
-    """What is past its limits, in one line; empty when all passed."""
+    """The rows past their limits, in one line; empty when all passed."""
     return ", ".join(
         f"{row.name} differs by {row.difference:.2e} (tolerance {row.tolerance:.1e}), "
         f"PSNR {row.psnr:.1f} dB (limit {row.limit:g})"

@@ -65,7 +65,7 @@ class WeightStore:
 
 
 def survives_half(array: np.ndarray) -> bool:
-    """Whether half precision keeps the values: no overflow, and no loss of small ones beyond rounding."""
+    """True when half precision keeps the values: no overflow, and no loss of small ones beyond rounding."""
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float16).astype(np.float32)
     if not np.isfinite(rounded).all():

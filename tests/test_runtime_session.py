@@ -180,6 +180,47 @@ def test_cuda_that_falls_back_to_the_cpu_is_an_error(bundle, monkeypatch):
         wagi_rt.load(bundle, device="cuda")
 
 
+def test_a_cuda_library_that_is_missing_is_named(bundle, monkeypatch, capsys):
+    """As the system's loader says it of ONNX Runtime's CUDA part (FAKE: this machine has none)."""
+    fake_onnxruntime(monkeypatch, [CUDA, CPU], [CPU])
+
+    def loader(path):
+        assert path == "/nowhere/onnxruntime/capi/libonnxruntime_providers_cuda.so"
+        raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("ctypes.CDLL", loader)
+    with pytest.raises(UserError, match=r"libcublasLt.so.13 is missing; run: pip install 'wagi\[gpu\]'"):
+        wagi_rt.load(bundle, device="cuda")
+    assert capsys.readouterr().out == "", "stdout is for results"
+
+
+def test_the_gpu_extra_brings_cuda(root):
+    import tomllib
+
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["gpu"] == ["onnxruntime-gpu[cuda,cudnn]>=1.31"]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.zeros(3, 64, 64, dtype=torch.bfloat16), "this is Tensor"),
+        (torch.zeros(3, 64, 64, requires_grad=True), "this is Tensor"),
+        (torch.zeros(64, 64, 3, dtype=torch.int64), "must be uint8"),
+        (None, "this is NoneType"), (3, "this is int"), ([3], "this is int"), (3.5, "this is float"),
+    ],
+)  # fmt: skip
+def test_things_that_are_no_images(session, tensor, reason):
+    with pytest.raises(UserError, match=reason):
+        session.invert(tensor)
+
+
+def test_a_tensor_on_the_cpu_is_an_array(session):
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
+    for found, wanted in zip(session.invert(torch.from_numpy(x)), session.invert(x), strict=True):
+        np.testing.assert_array_equal(found.image, wanted.image)
+
+
 def test_missing_onnxruntime_names_the_extra(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'wagi\[cpu\]'") as caught:

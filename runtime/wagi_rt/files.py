@@ -39,7 +39,7 @@ def key(*parts: object) -> str:
 
 
 def has_room(wanted: int) -> bool:
-    """Whether `wanted` bytes may go into the cache: no more than half of what the disk has left."""
+    """True when `wanted` bytes may go into the cache: no more than half of what the disk has left."""
     import shutil  # a cold start needs it only once, when the cache is filled
 
     place = root()
@@ -58,7 +58,7 @@ def file_sha256(path: Path) -> str:
 
 
 def passes(path: Path, test: Callable[[Path], bool], *what: object, thorough: bool = False) -> bool:
-    """Whether `test(path)` holds. A large file that passed is not read again until it changes.
+    """The result of `test(path)`. A large file that passed is not read again until it changes.
 
     Reading a gigabyte of weights takes half as long as an inversion. What stands for the file's contents is
     its place, size, times of change and inode, for the test `what`; `thorough` reads it whatever is
@@ -78,7 +78,7 @@ def passes(path: Path, test: Callable[[Path], bool], *what: object, thorough: bo
 
 
 def matches(path: Path, sha256: str, thorough: bool = False) -> bool:
-    """Whether the file has this hash, see `passes`."""
+    """True when the file has this hash, see `passes`."""
     return passes(path, lambda path: file_sha256(path) == sha256, sha256, thorough=thorough)
 
 
@@ -120,7 +120,7 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether the file is there as it was sealed: a power cut, a full or a bad disk may have damaged it."""
+    """True when the file is there as it was sealed: a power cut or a bad disk may have damaged it."""
     try:
         return matches(path, _seal_of(path).read_bytes().decode(errors="replace"))
     except OSError:
@@ -128,7 +128,7 @@ def is_sealed(path: Path) -> bool:
 
 
 def processor() -> str:
-    """What code an engine may generate for: optimised graphs and kernels do not fit another CPU."""
+    """The CPU as engines generate code for it: optimised graphs and kernels do not fit another one."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):

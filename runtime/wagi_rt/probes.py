@@ -18,7 +18,7 @@ _COARSEST = 4
 
 
 class Probes(NamedTuple):
-    """What a bundle stores."""
+    """The values that a bundle stores."""
 
     seed: int
     values: dict[str, dict[str, np.ndarray]]  # graph -> output -> [64] float32

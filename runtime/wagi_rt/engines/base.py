@@ -18,7 +18,7 @@ from wagi_rt.manifest import Manifest
 
 
 class EngineChoice(NamedTuple):
-    """What shall run: the arguments of `wagi_rt.load`, which says what each of them means."""
+    """The engine that shall run: arguments of `wagi_rt.load`, which says what each of them means."""
 
     backend: str = "onnx"
     device: str | None = None

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPU threads within its limits, memory only while it is needed."""
+"""The part of the machine that is ours: CPU threads within our limits, memory only while it is needed."""
 
 from __future__ import annotations
 

@@ -64,7 +64,6 @@ class OrtEngine(GraphEngine):
 
     @staticmethod
     def available() -> tuple[bool, str]:
-        """Whether ONNX Runtime is here: (True, what it is) or (False, why not)."""
         try:
             found = import_onnxruntime()
         except UserError as error:

@@ -66,7 +66,6 @@ class OvEngine(GraphEngine):
 
     @staticmethod
     def available() -> tuple[bool, str]:
-        """Whether OpenVINO is here: (True, what it is and computes in) or (False, why not)."""
         try:
             openvino = import_openvino()
         except UserError as error:

@@ -1,4 +1,4 @@
-"""What OpenVINO needs from us to read a bundle: wavelet nodes, and marks on sensitive layers."""
+"""Help for OpenVINO with a bundle: wavelet nodes, and marks on sensitive layers."""
 
 from __future__ import annotations
 

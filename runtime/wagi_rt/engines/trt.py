@@ -28,7 +28,6 @@ class TrtEngine(Engine):
 
     @staticmethod
     def available() -> tuple[bool, str]:
-        """Whether TensorRT and a GPU are here: (True, what) or (False, why not)."""
         try:
             count = probe()
             trt = import_tensorrt()

@@ -28,7 +28,7 @@ _loaded: dict[tuple[str, Path], Any] = {}  # (TensorRT module, library) -> handl
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine was built for, and where it is to run."""
+    """The model and the machine that an engine belongs to."""
 
     model: str  # hash of all graphs and weights of the bundle
     gpu: str
