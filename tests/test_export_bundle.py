@@ -19,7 +19,6 @@ import wagi_rt
 from export.parity import compare, compare_probes, failure, table
 from export.weights import survives_half
 from tests.export_models import CONFIG, small_model
-from tests.tiny_bundle import write_tiny_bundle
 from tests.tolerances import EXPORT_ATOL
 from wagi.checkpoint import save, state_of
 from wagi.model import WaGI
@@ -229,17 +228,6 @@ def test_options_of_the_export(checkpoint, quick, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as end:
         command(*words, "--half-weights", "--fp16")
     assert end.value.code == 2
-
-
-def test_an_error_names_the_option_of_its_command(checkpoint, tmp_path, capsys) -> None:
-    nowhere, out = tmp_path / "nowhere", tmp_path / "made"
-    assert command("to_onnx", "--checkpoint", checkpoint, "-o", out, "--calibrate", nowhere) == 2
-    assert capsys.readouterr().err.startswith(f"error: --calibrate {nowhere}: no such folder")
-    assert not out.exists()
-    other = write_tiny_bundle(tmp_path / "other", size=64)
-    assert command("check_parity", other, "--checkpoint", checkpoint) == 2
-    line = f"error: --checkpoint {checkpoint}: is a model of 32 px, the bundle is one of 64"
-    assert capsys.readouterr().err.startswith(line)
 
 
 def test_parity_past_the_tolerance_is_status_1_and_leaves_nothing(
