@@ -202,12 +202,9 @@ def say(message: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done or no GPU, 1 a step failed, 2 wrong usage."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError, run_command
-    from wagi_rt.errors import UserError as RuntimeUserError
+    from wagi.errors import run_command
 
-    return run_command(
-        lambda: run(args), "; models that were finished are in --out", (UserError, RuntimeUserError)
-    )
+    return run_command(lambda: run(args), "; models that were finished are in --out")
 
 
 if __name__ == "__main__":

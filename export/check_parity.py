@@ -39,9 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.checkpoint:
         from wagi.checkpoint import load_model
+        from wagi.conversion.identify import foreign_named
         from wagi_rt import manifest, probes
 
-        model = load_model(args.checkpoint)
+        with foreign_named():
+            model = load_model(args.checkpoint)
         size, wanted = model.generator.size, manifest.read(args.bundle).size
         if size != wanted:
             line = f"is a model of {size} px, the bundle is one of {wanted}; name the one that was exported"
@@ -68,10 +70,9 @@ def _read(args: argparse.Namespace) -> "np.ndarray":
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 equal, 1 past the tolerance or unreadable, 2 wrong usage."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError, run_command
-    from wagi_rt.errors import UserError as RuntimeUserError
+    from wagi.errors import run_command
 
-    return run_command(lambda: run(args), "", (UserError, RuntimeUserError))
+    return run_command(lambda: run(args), "", "export")
 
 
 if __name__ == "__main__":

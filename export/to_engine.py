@@ -172,9 +172,8 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 a build or its check failed, 2 wrong usage."""
     args = parser().parse_args(argv)
     from wagi.errors import run_command
-    from wagi_rt.errors import UserError
 
-    return run_command(lambda: run(args), "; engines that are listed above are stored", (UserError,))
+    return run_command(lambda: run(args), "; engines that are listed above are stored", "export")
 
 
 if __name__ == "__main__":

@@ -71,12 +71,14 @@ def run(args: argparse.Namespace) -> None:
     from export.trace import DEFAULT_OPSET
     from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict
+    from wagi.conversion.identify import foreign_named
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
     opset = args.opset or DEFAULT_OPSET
     check_opset(opset)
-    content = read(args.checkpoint)
+    with foreign_named():
+        content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
     if model_config(content, args.checkpoint).aligner == "flow":
         raise UserError(f"--checkpoint {args.checkpoint}: aligner=flow cannot be exported yet", 2)
@@ -115,12 +117,10 @@ def _images(data: str, size: int) -> "np.ndarray":  # => N,3,S,S in [-1, 1]
     import numpy as np
 
     from wagi.data import open_dataset
-    from wagi.errors import UserError
+    from wagi.errors import option
 
-    try:
+    with option("--calibrate"):
         images = open_dataset(data, size)
-    except UserError as error:  # names the value; the option is ours
-        raise UserError(f"--calibrate {str(error).removeprefix('--data ')}", error.status) from None
     return np.stack([images.get(i, False)["image"].numpy() for i in range(min(len(images), _CALIBRATION))])
 
 
@@ -143,11 +143,9 @@ def _command(args: argparse.Namespace) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the export or its parity failed, 2 wrong usage."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError, run_command
-    from wagi_rt.errors import UserError as RuntimeUserError
+    from wagi.errors import run_command
 
-    interrupted = "; nothing was written"
-    return run_command(lambda: run(args), interrupted, (UserError, RuntimeUserError))
+    return run_command(lambda: run(args), "; nothing was written", "export")
 
 
 if __name__ == "__main__":

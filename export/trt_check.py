@@ -260,10 +260,9 @@ def build(tools: Tools, graph: Path, most: int, plugins: bool) -> Result:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 all graphs pass, 1 one does not or a bundle is broken, 2 something is missing."""
     args = parser().parse_args(argv)
-    from wagi.errors import UserError, run_command
-    from wagi_rt.errors import UserError as RuntimeUserError
+    from wagi.errors import run_command
 
-    return run_command(lambda: run(args), "", (UserError, RuntimeUserError))
+    return run_command(lambda: run(args), "", "export")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_missing_and_foreign_files(tmp_path):
     torch.save({"g_ema": {}}, plain)
     for path, message in (
         (tmp_path / "no.pt", "no such"),
-        (text, "not readable"),
+        (text, "not a WaGI checkpoint"),
         (plain, "not a WaGI checkpoint"),
     ):
         with pytest.raises(UserError, match=message) as error:

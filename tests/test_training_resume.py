@@ -72,7 +72,7 @@ def test_resume_refusals(data, generator, tmp_path, capsys):
     out = tmp_path / "run"
     assert run("generator", data, out, "--steps", "1") == 0
     for options, message in (
-        (["--lr", "0.5"], "lr=0.5: the run"),
+        (["--set", "lambda_wave=0.5"], "lambda_wave=0.5: the run"),
         (["--set", "max_channels=8"], "max_channels=8: the run"),
     ):
         capsys.readouterr()
@@ -87,3 +87,38 @@ def test_resume_refusals(data, generator, tmp_path, capsys):
         run("encoder", data, tmp_path / "e", "--generator", str(other / "checkpoint.pt"), "--steps", "2") == 2
     )
     assert "--generator: the run" in capsys.readouterr().err
+
+
+def test_what_a_diverged_run_needs_may_change(data, tmp_path, capsys):
+    """Rate, precision and batch: said, used from the next step on, and the budget stays in images."""
+    assert run("generator", data, tmp_path, "--steps", "2") == 0  # of 4 images
+    capsys.readouterr()
+    changed = ["--kimg", "0.016", "--lr", "1e-5", "--precision", "bf16", "--batch", "2"]
+    assert run("generator", data, tmp_path, *changed) == 0
+    said = capsys.readouterr().err
+    for note in ("lr 1e-05, 0.002", "precision bf16, fp32", "batch 2, 4"):
+        assert f"note: {note} until step 2" in said, said
+    training = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["training"]
+    assert (training["step"], training["images"]) == (6, 16)  # 8 images left: 4 steps of 2
+    groups = training["optimizers"]["generator"]["param_groups"]
+    assert [group["initial_lr"] for group in groups] == [1e-5, 0.5, 1e-3]
+    assert run("generator", data, tmp_path, *changed, "--set", "n_mlp=3") == 2
+    assert "n_mlp=3: the run" in capsys.readouterr().err
+
+
+def test_a_lower_rate_saves_a_run(data, tmp_path, capsys):
+    """What the message of a diverged run advises works."""
+    words = ["--kimg", "0.032", "--save-every", "2"]
+    assert run("generator", data, tmp_path, "--steps", "2", "--save-every", "2") == 0
+    assert run("generator", data, tmp_path, *words, "--lr", "1e30") == 1
+    assert "goes on from" in capsys.readouterr().err
+    assert run("generator", data, tmp_path, *words, "--lr", "1e-4") == 0
+
+
+def test_a_truncated_checkpoint_is_named(data, tmp_path, capsys):
+    assert run("generator", data, tmp_path, "--steps", "1") == 0
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-5000])
+    capsys.readouterr()
+    assert run("generator", data, tmp_path, "--steps", "2") == 1
+    assert f"error: {path}: truncated or damaged" in capsys.readouterr().err

@@ -177,7 +177,7 @@ def test_errors_are_one_line(data, runs, tmp_path, capsys):
         ("generator", data, ["--accumulate", "3"], "batch=4"),
         ("generator", data, ["--set", "mode=gan", "--batch", "6"], "batch=6"),
         ("generator", data, ["--set", "style_dim=3"], "style_dim"),
-        ("generator", data, ["--init", str(data / "meta.json")], "not readable"),
+        ("generator", data, ["--init", str(data / "meta.json")], "not PyTorch"),
         ("encoder", data, [], "--generator: is needed"),
         ("encoder", data, ["--generator", "none.pt"], "none.pt: no such"),
         ("encoder", data, ["--generator", g, "--set", "size=64"], "made for 32 px"),
@@ -197,8 +197,12 @@ def test_diverged_training_stops_and_keeps_the_checkpoint(data, tmp_path, capsys
     assert run("generator", data, out, "--steps", "1", "--lr", "1e30") == 0
     before = (out / "checkpoint.pt").read_bytes()
     assert run("generator", data, out, "--steps", "9", "--lr", "1e30") == 1
-    assert "is not finite; lower --lr" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is not finite" in said and f"goes on from {out / 'checkpoint.pt'}" in said
     assert (out / "checkpoint.pt").read_bytes() == before
+    assert run("generator", data, tmp_path / "fresh", "--steps", "9", "--lr", "1e30") == 1
+    said = capsys.readouterr().err
+    assert "nothing is saved yet" in said and "checkpoint.pt" not in said
 
 
 def test_presets_and_dry_run(capsys):

@@ -8,6 +8,7 @@ weights as PART.NAME, the settings in its metadata.
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,8 +157,16 @@ def _halved(state: State) -> State:
 # ---------------------------------------------------------------------------------------------- reading
 
 
+class Foreign(UserError):
+    """A file at `path` that can be read, or not, but is no checkpoint of ours."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: not a WaGI checkpoint ({reason})")
+        self.path = path
+
+
 def read(path: str | Path) -> dict:
-    """The content of a checkpoint or a release on the CPU. Raises UserError when it is not one of ours."""
+    """The content of a checkpoint or a release on the CPU. Raises Foreign, or UserError for a damaged one."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
@@ -172,13 +181,15 @@ def read(path: str | Path) -> dict:
 def _read_checkpoint(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds for a damaged file
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path}: not readable as a checkpoint ({reason})") from None
+    except Exception:  # torch.load raises a dozen kinds for a damaged file
+        with open(path, "rb") as file:
+            head = file.read(4)
+        if not head or (head == b"PK\x03\x04" and not zipfile.is_zipfile(path)):
+            remedy = "put another copy in its place, or delete it and start again"
+            raise UserError(f"{path}: truncated or damaged; {remedy}") from None
+        raise Foreign(path, "it holds more than tensors and settings") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(
-            f"{path}: not a WaGI checkpoint; convert public weights with `python -m wagi.convert`"
-        )
+        raise Foreign(path, "other content")
     return content
 
 
@@ -186,7 +197,7 @@ def read_release(path: Path) -> dict:
     """The content of a .safetensors release, as that of a checkpoint. UserError when it is none."""
     state, words = read_safetensors(path)
     if words.get("format") != FORMAT or not {"stage", "config", "version"} <= words.keys():
-        raise UserError(f"{path}: not a WaGI model; convert public weights: python -m wagi.convert")
+        raise Foreign(path, "no settings among its metadata")
     try:
         config, version = json.loads(words["config"]), int(words["version"])
         model_from_dict(config, str(path))

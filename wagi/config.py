@@ -12,8 +12,10 @@ from wagi.errors import UserError
 from wagi.presets import CONFIGURATIONS, PRESETS
 
 STAGES = ("generator", "encoder", "inversion")
-# Settings that do not change what the next step computes: a run may be resumed with other values.
+# A run may be resumed with other values of these: they do not change the next step's arithmetic ...
 FREE_ON_RESUME = {"kimg", "log_every", "save_every", "grid_every", "snapshot_every"}
+# ... or they do, which is said, and are the way out of a run that diverged or does not fit the machine.
+SAID_ON_RESUME = {"lr", "encoder_lr", "mapping_lr", "discriminator_lr", "precision", "batch", "accumulate"}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from wagi.errors import UserError
 from wagi_rt import decoding, pictures
-from wagi_rt.errors import UserError as PictureError
 from wagi_rt.errors import printable
 
 Item = dict[str, Tensor]
@@ -57,7 +56,8 @@ class ImageFolder:
     def __init__(self, path: str | Path, size: int) -> None:
         self.root, self.size = Path(path), size
         if not self.root.is_dir():
-            raise UserError(f"--data {path}: no such folder", 2)
+            remedy = "a file, not a folder; unpack it first" if self.root.is_file() else "no such folder"
+            raise UserError(f"{path}: {remedy}", 2)
         candidates = sorted(
             p for p in self.root.rglob("*")
             if p.suffix.lower() in decoding.READ_SUFFIXES and not p.name.startswith(".") and p.is_file()
@@ -68,11 +68,11 @@ class ImageFolder:
             try:
                 decoding.check(file)
                 self.files.append(file)
-            except PictureError as error:
+            except UserError as error:
                 self._skip(file, error)
         if not self.files:
             what = "no readable image" if candidates else "no image"
-            raise UserError(f"--data {path}: {what} in this folder", 2)
+            raise UserError(f"{path}: {what} in this folder", 2)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -86,7 +86,7 @@ class ImageFolder:
         """File below the folder -> why it could not be read, as far as was found out."""
         return {str(file.relative_to(self.root)): reason for file, reason in self._unreadable.items()}
 
-    def _skip(self, file: Path, error: PictureError) -> None:
+    def _skip(self, file: Path, error: UserError) -> None:
         if file not in self._unreadable:
             self._unreadable[file] = reason = str(error).removeprefix(f"{file}: ")
             line = f"skipped {file} ({reason}); {self.skipped} unreadable so far"
@@ -97,13 +97,13 @@ class ImageFolder:
             pixels = self.pixels((index + offset) % len(self.files))
             if pixels is not None:
                 return {"image": to_float(pixels[:, ::-1] if flip else pixels)}
-        raise UserError(f"--data {self.root}: no readable image in this folder")
+        raise UserError(f"{self.root}: no readable image in this folder")
 
     def pixels(self, index: int) -> np.ndarray | None:  # => S,S,3 uint8
         """One image as 8-bit pixels; None, reported and counted, when it does not decode."""
         try:
             picture = decoding.decode(self.files[index], size=self.size)
-        except PictureError as error:
+        except UserError as error:
             self._skip(self.files[index], error)
             return None
         return pictures.fit_square(picture, self.size)
@@ -128,13 +128,13 @@ class PortraitMemmap:
             self.regions = np.load(self.root / "regions.npy", mmap_mode="r")
             stored = int(meta["size"])
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"--data {path}: portraits folder not readable ({error})", 2) from None
+            raise UserError(f"{path}: portraits folder not readable ({error})", 2) from None
         self.factor, rest = divmod(stored, size)
         if rest or not self.factor:
-            raise UserError(f"--data {path}: images are {stored} px, size={size} does not divide that", 2)
+            raise UserError(f"{path}: images are {stored} px, size={size} does not divide that", 2)
         self.count = min(int(meta.get("done", len(self.images))), len(self.images))
         if not self.count:
-            raise UserError(f"--data {path}: nothing rendered yet (meta.json done=0)", 2)
+            raise UserError(f"{path}: nothing rendered yet (meta.json done=0)", 2)
         self.param_dim, self.seed = self.parameters.shape[1], meta.get("seed")
         self.edited, self.scenes = (bool(meta.get("settings", {}).get(k)) for k in ("edited", "scenes"))
 
@@ -166,7 +166,7 @@ class Counterfactuals:
         self.data, self.edits = data, PortraitMemmap(path, data.size)  # type: ignore[attr-defined]
         if not self.edits.edited or self.edits.seed != getattr(data, "seed", None):
             raise UserError(
-                f"--edited {path}: not the edits of these portraits; render them with "
+                f"{path}: not the edits of these portraits; render them with "
                 "`python -m wagi.portraits --memmap --edited` and the seed of --data", 2,
             )  # fmt: skip
         self.param_dim, self.size = data.param_dim, self.edits.size
@@ -188,9 +188,9 @@ class PortraitStream:
         try:
             self.seed, self.count = (int(part) for part in spec.split(":")[1:])
         except ValueError:
-            raise UserError(f"--data {spec}: write portraits:SEED:COUNT, two whole numbers", 2) from None
+            raise UserError(f"{spec}: write portraits:SEED:COUNT, two whole numbers", 2) from None
         if self.count < 1 or self.seed < 0:
-            raise UserError(f"--data {spec}: COUNT must be at least 1, SEED at least 0", 2)
+            raise UserError(f"{spec}: COUNT must be at least 1, SEED at least 0", 2)
         self.size = size
         self.param_dim = NUM_PARAMETERS
 

@@ -1,33 +1,41 @@
-"""The error that a user is meant to read, and how commands end."""
+"""The error that a user is meant to read, the option that it belongs to, and how commands end."""
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from wagi_rt.errors import UserError as UserError
+from wagi_rt.errors import printable
 
 
-class UserError(Exception):
-    """One line: the option or file, what is wrong, what to do next.
-
-    `status` is the exit status: 2 for wrong usage, 1 for work that failed.
-    """
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
+@contextmanager
+def option(name: str) -> Iterator[None]:
+    """Say the option in front of an error about its value: library code knows values only."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name} {error}", error.status) from None
 
 
-def run_command(
-    work: Callable[[], int | None], interrupted: str, errors: tuple[type[Any], ...] = (UserError,)
-) -> int:
+def run_command(work: Callable[[], int | None], interrupted: str, extra: str = "train") -> int:
     """The exit status of a command's work; an error or Ctrl-C ends in one line on stderr, no traceback.
 
-    `interrupted` says what an interrupted command leaves. `errors` are classes with a `status`.
+    `interrupted` says what an interrupted command leaves. `extra` of this package has all that the command
+    imports: a library that is not installed costs one line too.
     """
     try:
         return work() or 0
-    except errors as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
+    except UserError as error:
+        return _end(str(error), error.status)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "wagi", "wagi_rt", "export"):
+            raise
+        return _end(f"{library} is not installed; run: pip install 'wagi[{extra}]'", 1)
     except KeyboardInterrupt:
-        print(f"error: interrupted{interrupted}", file=sys.stderr)
-        return 1
+        return _end(f"interrupted{interrupted}", 1)
+
+
+def _end(text: str, status: int) -> int:
+    print(f"error: {printable(text)}", file=sys.stderr)
+    return status

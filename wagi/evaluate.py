@@ -61,13 +61,15 @@ def run(args: argparse.Namespace, command: str = "") -> None:
         raise UserError("--per-image: needs --out DIR", 2)
     import torch
 
+    from wagi.conversion.identify import foreign_named
     from wagi.evaluation import inverters, measure, report
     from wagi.features import FeatureFiles
 
     if args.threads:
         torch.set_num_threads(args.threads)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    inverter = inverters.open_inverter(args.model, args.batch, device, args.runtime)
+    with foreign_named():
+        inverter = inverters.open_inverter(args.model, args.batch, device, args.runtime)
     files = FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface, args.fid_network)
     found, rows = measure.evaluate(
         inverter, args.data, protocol, files, args.batch, args.limit, device, command, not args.quiet
@@ -77,15 +79,23 @@ def run(args: argparse.Namespace, command: str = "") -> None:
     print(json.dumps(found, indent=1) if args.json else report.table(found))
 
 
+def _experiment(name: str, *words: str) -> None:
+    from wagi.conversion.identify import foreign_named
+    from wagi.experiments import EXPERIMENTS
+
+    experiment = importlib.import_module(EXPERIMENTS[name])
+    args = experiment.parser().parse_args(words)
+    with foreign_named():
+        experiment.run(args)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
     from wagi.experiments import EXPERIMENTS
 
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in EXPERIMENTS:
-        experiment = importlib.import_module(EXPERIMENTS[words[0]])
-        args = experiment.parser().parse_args(words[1:])
-        return run_command(lambda: experiment.run(args), "; run the same command again to go on")
+        return run_command(lambda: _experiment(*words), "; run the same command again to go on")
     args = parser().parse_args(words)
     command = shlex.join(["python", "-m", "wagi.evaluate", *words])
     return run_command(lambda: run(args, command), "; nothing was written")

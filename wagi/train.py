@@ -97,6 +97,7 @@ def overrides(args: argparse.Namespace) -> dict[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     from wagi import config
+    from wagi.conversion.identify import foreign_named
     from wagi.features import FeatureFiles
     from wagi.training import setup
 
@@ -118,7 +119,8 @@ def run(args: argparse.Namespace) -> int:
     for option in ("data", "out"):
         if not getattr(args, option):
             raise UserError(f"--{option}: is needed", 2)
-    return setup.train(options, model, train)
+    with foreign_named():
+        return setup.train(options, model, train)
 
 
 def main(argv: list[str] | None = None) -> int:

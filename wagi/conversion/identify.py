@@ -1,12 +1,14 @@
 """The kind of a file, found from what it contains."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
+from wagi import checkpoint
 from wagi.conversion import KINDS, rebuild, tensorflow
-from wagi.conversion.sources import Source, below
+from wagi.conversion.sources import Source, below, open_source
 from wagi.errors import UserError
 
 # Files that exist in public and that nothing here can use, by a prefix of their state dict.
@@ -84,3 +86,16 @@ def _flat_kind(source: Source, content: Mapping[str, Any]) -> str:
     if "features.0.weight" in shapes:
         return "alexnet" if shapes["features.0.weight"][-1] == 11 else "vgg16"
     raise UserError(f"{source.path}: no public layout that is known here; {rebuild.nearest(content)}")
+
+
+@contextmanager
+def foreign_named() -> Iterator[None]:
+    """Name the kind of a file that was given as a checkpoint and is none, and the way to convert it."""
+    try:
+        yield
+    except checkpoint.Foreign as error:
+        kind = identify(open_source(error.path))
+        raise UserError(
+            f"{error.path}: a public file of kind {kind}, not a WaGI checkpoint; convert it first: "
+            f"`python -m wagi.convert {error.path} -o NAME.pt`"
+        ) from None

@@ -50,7 +50,7 @@ class Pairs:
                 found.append(index)
             if len(found) == self.count:
                 return found
-        raise UserError(f"--edits {change.text}: applies to hardly any portrait; make it smaller", 2)
+        raise UserError(f"{change.text}: applies to hardly any portrait; make it smaller", 2)
 
     def __call__(self, change: Edit) -> Iterator[Pair]:
         """The pairs of one edit, in the order of the data set."""
@@ -76,7 +76,7 @@ class Pairs:
             return image, regions
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"--pairs: {path}: cannot be used ({error}); delete it or name a new folder"
+                f"{path}: cannot be used ({error}); delete it or name a new folder"
             ) from None
 
 

@@ -79,7 +79,7 @@ def encode_data(model: WaGI, data: str, size: int) -> tuple[np.ndarray, np.ndarr
     """Codes [N, L, D] of all portraits of a data set, and their parameters [N, P]."""
     dataset = open_dataset(data, size)
     if not dataset.param_dim:
-        raise UserError(f"--data {data}: no rendered portraits; give portraits:SEED:COUNT or their folder", 2)
+        raise UserError(f"{data}: no rendered portraits; give portraits:SEED:COUNT or their folder", 2)
     codes, params = [], []
     with torch.no_grad():
         for first in tqdm(range(0, len(dataset), 32), "codes", disable=None):

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from wagi.data import ImageFolder, open_dataset, to_uint8
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 
 
 class Inputs:
@@ -19,7 +19,8 @@ class Inputs:
         if limit < 0:
             raise UserError(f"--limit {limit}: must be 0 (all) or more", 2)
         self.source, self.limit = data, limit
-        self._data = open_dataset(data, size)
+        with option("--data"):
+            self._data = open_dataset(data, size)
 
     def __len__(self) -> int:
         return min(len(self._data), self.limit or len(self._data))

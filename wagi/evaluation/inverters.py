@@ -114,8 +114,6 @@ class BundleInverter:
         """stdout of a wagi-rt command; UserError in its words, unless it did its work or some."""
         command = [sys.executable, "-m", "wagi_rt", *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
-        if "No module named wagi_rt" in done.stderr:
-            raise UserError(f"--model {self.path}: a bundle needs the runtime; run: pip install 'wagi[cpu]'")
         errors = [line for line in done.stderr.splitlines() if line.strip()]
         if done.returncode and (done.returncode != 1 or not done.stdout):
             reason = errors[-1].removeprefix("error: ") if errors else f"exit status {done.returncode}"

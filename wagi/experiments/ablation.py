@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from wagi import checkpoint, config
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments import heldout, published, tables
 from wagi.experiments.rows import Row
 from wagi.experiments.runs import Runs, Task, data_identity, digest, kept_json
@@ -94,7 +94,8 @@ class Study:
     def measured(self, rows: Sequence[Row]) -> dict[Row, list[dict]]:
         """Train every row with every seed => its scores, one per seed, each with the name of its `run`."""
         size = config.settings(self.preset, "inversion")[0].size
-        images = heldout.load_images(self.test, size)
+        with option("--test"):
+            images = heldout.load_images(self.test, size)
         networks = heldout.standin_metrics() if self.standins else {}
         key = digest([heldout.VERSION, size, data_identity(self.test), sorted(networks)])
         frozen = self.pretrained(sorted({row.generator for row in rows}))

@@ -19,7 +19,7 @@ from wagi.checkpoint import load_model
 from wagi.editing import directions
 from wagi.editing.counterfactuals import Pairs, batches
 from wagi.editing.search import WAYS
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.heldout import Means, eight_bit, standin_metrics
 from wagi.experiments.regions import CHANGED, REGIONS, RegionMeans, Strength, masks
@@ -219,7 +219,8 @@ def directions_for(
 
 
 def run(args: argparse.Namespace) -> None:
-    edits = [parse_edit(text) for text in args.edits]
+    with option("--edits"):
+        edits = [parse_edit(text) for text in args.edits]
     model = load_model(args.model)
     pairs = Pairs(args.pairs, args.seed, model.generator.size, args.count)
     space = directions.latent_space(model.encoder, model.generator)

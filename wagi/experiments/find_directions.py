@@ -15,7 +15,7 @@ from wagi import checkpoint
 from wagi.editing import directions
 from wagi.editing.counterfactuals import Pairs
 from wagi.editing.search import MINIMUM_AUC, WAYS, encode_data, encode_pairs, measure
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments.tables import write_report
 from wagi.portraits.edits import parse_edit
 
@@ -58,13 +58,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    edits = [parse_edit(text) for text in args.edits]
+    with option("--edits"):
+        edits = [parse_edit(text) for text in args.edits]
     if len({directions.path_of(args.out, change, WAYS[0]) for change in edits}) < len(edits):
         raise UserError("--edits: two of the same parameter; a direction serves both senses, give one", 2)
     content = checkpoint.read(args.model)
     config, model = checkpoint.model_config(content, args.model), checkpoint.build_model(content, args.model)
     pairs = Pairs(args.pairs, args.seed, config.size, args.count)
-    codes, params = encode_data(model, args.data, config.size)
+    with option("--data"):
+        codes, params = encode_data(model, args.data, config.size)
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     space = directions.latent_space(model.encoder, model.generator)

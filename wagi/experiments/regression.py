@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wagi import config
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments import tables
 from wagi.experiments.heldout import load_images
 from wagi.experiments.runs import data_identity, digest
@@ -52,13 +52,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    for option in ("steps", "lr", "spectral", "threads"):
-        if getattr(args, option) <= 0:
-            raise UserError(f"--{option} {getattr(args, option)}: must be greater than 0", 2)
+    for setting in ("steps", "lr", "spectral", "threads"):
+        if getattr(args, setting) <= 0:
+            raise UserError(f"--{setting} {getattr(args, setting)}: must be greater than 0", 2)
 
     torch.set_num_threads(args.threads)
     size = config.settings(args.preset, "inversion")[0].size
-    targets = load_images(args.data, size)
+    with option("--data"):
+        targets = load_images(args.data, size)
     kept = Fits(args.out / "fits", args.preset, args.data, args.steps, args.lr, args.seed)
     every = [(kind, weight) for weight in (0.0, args.spectral) for kind in GENERATORS]
     fits = {name(*key): kept(*key, targets) for key in every}

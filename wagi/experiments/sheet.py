@@ -17,7 +17,7 @@ from torch import Tensor
 from wagi.checkpoint import load_model
 from wagi.data import open_dataset
 from wagi.editing.counterfactuals import Pairs, batches
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.loader import batch_of
 from wagi.model import WaGI
@@ -95,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
     size = next(iter(models.values())).generator.size
     with torch.no_grad():
         if args.kind == "edit":
-            pairs = Pairs(args.pairs, args.seed, size, args.count)(parse_edit(args.edit))
+            with option("--edit"):
+                pairs = Pairs(args.pairs, args.seed, size, args.count)(parse_edit(args.edit))
             source, edited, _ = next(batches(pairs, args.count))
             columns = edit_columns(models, source, edited)
         else:

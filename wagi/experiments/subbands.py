@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from wagi import checkpoint
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments import tables
 from wagi.experiments.heldout import BANDS, BATCH, PIXEL_METRICS, Means, compare, eight_bit, load_images
 from wagi.experiments.tables import new_figure
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
     model = checkpoint.load_model(args.model)
     if not model.fusion.wavelet_levels:
         raise UserError(f"--model {args.model}: fuses no wavelets; give a model of configuration D", 2)
-    images = load_images(args.test, model.generator.size)
+    with option("--test"):
+        images = load_images(args.test, model.generator.size)
     lines, shown = measure(model, images)
     meta = {
         "title": "Figure 9: sub-bands left out",

@@ -150,15 +150,6 @@ def _arrays(out: Path, settings: Settings) -> dict[str, np.memmap]:
     return arrays
 
 
-def _bar(total: int, done: int, progress: bool):
-    """A tqdm bar on stderr."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise UserError("tqdm is not installed; run: pip install 'wagi[train]'") from None
-    return tqdm(total=total, initial=done, unit="portrait", disable=not progress)
-
-
 def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = True) -> int:
     """Render a data set into `out`; how many portraits this call rendered (0 when it was complete).
 
@@ -167,6 +158,8 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
     Otherwise images/000000.png and so on, and parameters.npy at the end. Both end with attributes.jsonl and
     contact_sheet.png. Raises UserError.
     """
+    from tqdm import tqdm  # before anything is written; those who only read portraits need it not
+
     done = _open(out, settings)
     pictures = out / "images"
     try:
@@ -174,7 +167,7 @@ def generate(out: Path, settings: Settings, workers: int = 1, progress: bool = T
         if arrays is None:
             pictures.mkdir(exist_ok=True)
         remaining = list(range(done, settings.count))
-        with _bar(settings.count, done, progress) as bar:
+        with tqdm(total=settings.count, initial=done, unit="portrait", disable=not progress) as bar:
             for index, found in _rendered(settings, remaining, workers):
                 if arrays is None:
                     write_png(pictures / f"{index:06d}.png", found["images"])

@@ -63,7 +63,7 @@ def parse_edit(text: str) -> Edit:
             return Edit(text, name, 1.0, option)
     added_names = ", ".join(name for name in CATEGORIES if "none" in options(name))
     raise UserError(
-        f"--edits {text}: write NAME+AMOUNT or NAME-AMOUNT for a continuous parameter (yaw+0.3), "
+        f"{text}: write NAME+AMOUNT or NAME-AMOUNT for a continuous parameter (yaw+0.3), "
         f"NAME=OPTION for one of {added_names} (glasses=square, hat=none), "
         f"NAME=other for one of {', '.join(GROUPS)}",
         2,

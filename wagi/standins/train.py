@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss, normalize, pad
 
 from wagi.data import PortraitMemmap, open_dataset, to_float
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.files import beside, write_json
 from wagi.loader import Order
 from wagi.portraits import NUM_PARAMETERS
@@ -75,7 +75,8 @@ def _reframed(images: Tensor) -> Tensor:
 
 def train_attributes(data: str, run: Path, steps: int, batch: int, lr: float, seed: int) -> dict:
     """Regression of the standardised parameters; writes RUN/portraits-attributes.safetensors."""
-    portraits = open_dataset(data, PortraitsFeatures.size)
+    with option("--data"):
+        portraits = open_dataset(data, PortraitsFeatures.size)
     if not isinstance(portraits, PortraitMemmap) or portraits.param_dim != NUM_PARAMETERS:
         raise UserError(f"--data {data}: needs a folder from `python -m wagi.portraits --memmap`", 2)
     held = max(1, len(portraits) // HOLDOUT)

@@ -28,8 +28,9 @@ def duration(seconds: float) -> str:
 class Log:
     """Running means of the scalars of each step, written every `log_every` steps by the first process."""
 
-    def __init__(self, run: Path, step: int, total: int, images_per_step: int) -> None:
+    def __init__(self, run: Path, step: int, images: int, total: int, images_per_step: int) -> None:
         self.run, self.total, self.images_per_step = run, total, images_per_step
+        self.start_images = images
         self.path = run / "metrics.jsonl"
         self._forget_after(step)
         self.board = self._tensorboard()
@@ -77,9 +78,12 @@ class Log:
         """Refuse to go on from weights that are no longer numbers."""
         for name, value in self.sums.items():
             if not torch.isfinite(value):
+                saved = self.run / "checkpoint.pt"
+                resumes = f"goes on from {saved} (delete it if it diverges from there too)"
+                remedy = resumes if saved.is_file() else "starts again: nothing is saved yet"
                 raise UserError(
-                    f"step {step}: {name} is not finite; lower --lr or use --precision fp32 and start again "
-                    f"(the last checkpoint in {self.run} is from before)"
+                    f"step {step}: {name} is not finite; the same command with a lower --lr, or --precision "
+                    f"fp32, {remedy}"
                 )
 
     def write(self, step: int) -> None:
@@ -88,21 +92,24 @@ class Log:
         now = time.monotonic()
         rate = (step - self.last_step) * self.images_per_step / max(now - self.last_time, 1e-9)
         means = {name: round(float(value) / self.counts[name], 6) for name, value in self.sums.items()}
-        kimg = step * self.images_per_step / 1000
         self.record(step, {**means, "images_per_second": round(rate, 2)})
         left = (now - self.start_time) / max(step - self.start_step, 1) * (self.total - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         print(
-            f"step {step}/{self.total}  {kimg:.1f} kimg  {shown}  {rate:.1f} images/s  left {duration(left)}",
+            f"step {step}/{self.total}  {self._kimg(step):.1f} kimg  {shown}  {rate:.1f} images/s  "
+            f"left {duration(left)}",
             file=sys.stderr,
             flush=True,
         )
         self.sums, self.counts, self.last_step, self.last_time = {}, {}, step, now
 
+    def _kimg(self, step: int) -> float:
+        return (self.start_images + (step - self.start_step) * self.images_per_step) / 1000
+
     def record(self, step: int, scalars: dict[str, float]) -> None:
         entry = {
             "step": step,
-            "kimg": round(step * self.images_per_step / 1000, 4),
+            "kimg": round(self._kimg(step), 4),
             "time": round(time.time(), 1),
         }
         with open(self.path, "a") as file:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wagi import checkpoint
-from wagi.config import FREE_ON_RESUME, to_dict
+from wagi.config import FREE_ON_RESUME, SAID_ON_RESUME, to_dict
 from wagi.data import Dataset, Item
 from wagi.errors import UserError
 from wagi.loader import Loader, Order, batch_of
@@ -61,7 +61,7 @@ class Trainer:
         self.total = config.steps
         order = Order(len(data) - config.holdout, config.batch, config.seed, config.holdout, config.flip)
         self.loader = Loader(data, order, config.accumulate, rank, world, workers)
-        self.step = 0
+        self.step = self.images = 0
         self.interrupted = 0  # the signal that asked to stop
 
     # -------------------------------------------------------------------------------------- the loop
@@ -73,7 +73,7 @@ class Trainer:
         if self.step >= self.total:
             self._say(f"{self.run}: already trained to step {self.step}; a larger --kimg goes on")
             return 0
-        log = Log(self.run, self.step, self.total, self.config.batch) if self.rank == 0 else None
+        log = Log(self.run, self.step, self.images, self.total, self.config.batch) if self.rank == 0 else None
         self._say(
             f"{self.stage.name}: step {self.step} of {self.total}, {len(self.data)} images, {self.device}"
         )
@@ -81,7 +81,7 @@ class Trainer:
         with self._signals():
             for batches in self.loader.steps(self.step):
                 scalars = self.train_step(batches)
-                self.step += 1
+                self.step, self.images = self.step + 1, self.images + self.config.batch
                 self.averages.update(self.step, self.config.batch, self.config.ema_kimg * 1000)
                 last = self.step >= self.total or distributed.any_of(
                     bool(self.interrupted), self.world, self.device
@@ -206,7 +206,8 @@ class Trainer:
         stage = self.stage
         training = {
             "step": self.step,
-            "images": self.step * self.config.batch,
+            "images": self.images,
+            "processes": self.world,
             "settings": to_dict(self.config),
             "data": {"count": len(self.data)},
             "models": {name: checkpoint.state_of(model) for name, model in stage.models.items()},
@@ -229,16 +230,14 @@ class Trainer:
         training = content["training"]
         stored = {**content["config"]["model"], **training["settings"]}
         given = {**to_dict(stage.model_config), **to_dict(self.config)}
-        for name, value in given.items():
-            if name not in FREE_ON_RESUME and stored.get(name) != value:
+        changed = {name: value for name, value in given.items() if stored.get(name) != value}
+        for name, value in changed.items():
+            if name not in FREE_ON_RESUME | SAID_ON_RESUME:
                 raise UserError(
                     f"{name}={value}: the run in {self.run} was started with {name}={stored.get(name)}; "
                     "use the same value, or name another --out folder", 2,
                 )  # fmt: skip
-        if training["data"]["count"] != len(self.data):
-            self._say(
-                f"note: {training['data']['count']} images before, {len(self.data)} now: another data order"
-            )
+        self._note_changes(training, {name: stored[name] for name in SAID_ON_RESUME & changed.keys()})
         for name, model in stage.frozen.items():
             before, now = content["weights"][name], checkpoint.state_of(model)
             if checkpoint.differences(before, now) or not all(torch.equal(before[k], now[k]) for k in now):
@@ -251,11 +250,30 @@ class Trainer:
         for name, model in self.averages.models.items():
             checkpoint.load_state(model, content["weights"][name], f"{path} ({name})")
         for name, optimizer in stage.optimizers.items():
+            rates = [group["initial_lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(training["optimizers"][name])
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["initial_lr"] = rate
         for name, scaler in self.scalers.items():
-            scaler.load_state_dict(training["scalers"][name])
+            if training["scalers"][name]:  # empty: of a run without fp16
+                scaler.load_state_dict(training["scalers"][name])
         stage.load_state(training["stage"])
-        self.step = training["step"]
+        self.step, self.images = training["step"], training["images"]
+        if "batch" in changed:
+            left = self.config.kimg * 1000 - self.images
+            self.total = self.step + max(0, round(left / self.config.batch))
+
+    def _note_changes(self, training: dict, before: dict) -> None:
+        """Say what is no longer as it was when the run was saved."""
+        now = {name: getattr(self.config, name) for name in sorted(before)}
+        before = {**before, "images": training["data"]["count"]}
+        now["images"] = len(self.data)
+        if "processes" in training:
+            before["processes"], now["processes"] = training["processes"], self.world
+        for name, value in now.items():
+            if before[name] != value:
+                order = ": another data order" if name in ("images", "batch") else ""
+                self._say(f"note: {name} {value}, {before[name]} until step {training['step']}{order}")
 
     # -------------------------------------------------------------------------------------- the user
 

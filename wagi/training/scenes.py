@@ -34,7 +34,7 @@ class ScenePairs:
         self.pictures = PortraitMemmap(path, size)
         if not self.pictures.scenes:
             raise UserError(
-                f"--data {path}: no scenes of edits; render them with `python -m wagi.portraits --scenes "
+                f"{path}: no scenes of edits; render them with `python -m wagi.portraits --scenes "
                 "--memmap`", 2,
             )  # fmt: skip
         self.size, self.param_dim = size, self.pictures.param_dim

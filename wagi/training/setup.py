@@ -11,7 +11,7 @@ import torch
 from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
 from wagi.data import Counterfactuals, Dataset, ImageFolder, open_dataset
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.features import FeatureFiles
 from wagi.files import write_json
 from wagi.networks.build import PART_SETTINGS
@@ -117,16 +117,16 @@ def wants_parameters(config: TrainConfig) -> bool:
 
 def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> Dataset:
     path: str = options.data
-    if model.aligner == "flow" and options.stage == "inversion":
-        if options.edited:
-            raise UserError("--edited: not with aligner=flow, which reads scenes of edits (--data)", 2)
-        data: Dataset = ScenePairs(path, model.size)
-    else:
-        data = open_dataset(path, model.size)
+    scenes = model.aligner == "flow" and options.stage == "inversion"
+    if scenes and options.edited:
+        raise UserError("--edited: not with aligner=flow, which reads scenes of edits (--data)", 2)
+    with option("--data"):
+        data = ScenePairs(path, model.size) if scenes else open_dataset(path, model.size)
     if options.edited:
         if options.stage != "inversion":
             raise UserError(f"--edited: only for stage inversion, not {options.stage}", 2)
-        data = Counterfactuals(data, options.edited)
+        with option("--edited"):
+            data = Counterfactuals(data, options.edited)
     if len(data) <= config.holdout:
         raise UserError(
             f"--data {path}: {len(data)} images, holdout={config.holdout} of them are kept for evaluation; "
@@ -141,7 +141,8 @@ def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> D
 
 def open_photographs(path: str, size: int) -> torch.Tensor:  # => M,3,size,size
     """All images of a folder, in memory."""
-    photographs = ImageFolder(path, size)
+    with option("--photos"):
+        photographs = ImageFolder(path, size)
     return torch.stack([photographs.get(index, False)["image"] for index in range(len(photographs))])
 
 
