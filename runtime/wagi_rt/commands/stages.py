@@ -1,0 +1,176 @@
+"""Read, run and write for `overlap`: images on their way through the model, each with a square or several."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wagi_rt import decoding, files, pictures
+from wagi_rt.commands.jobs import Job
+from wagi_rt.commands.sources import STREAM
+from wagi_rt.console import put_bytes
+from wagi_rt.errors import UserError
+
+if TYPE_CHECKING:
+    from wagi_rt.session import Result, Session
+
+
+@dataclass
+class Square:
+    """What the model sees of an image, then what came of it."""
+
+    prepared: pictures.Prepared
+    result: Result | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Image:
+    """One job on its way: its squares, or the error that ended it."""
+
+    job: Job
+    squares: list[Square] = field(default_factory=list)
+    error: UserError | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how it was read."""
+        return self.squares[0].prepared.notes
+
+    def record(self) -> dict[str, Any]:
+        """The image as JSON."""
+        return {"input": self.job.source, "output": self.job.target, "metrics": self.squares[0].metrics}
+
+    def titles(self) -> list[str]:
+        """The name of each square."""
+        return ["stdin" if self.job.source == STREAM else Path(self.job.source).name]
+
+
+@dataclass
+class Batch:
+    """Images that run together, and the time of the stages behind them; waiting does not count."""
+
+    images: Sequence[Image]
+    seconds: float
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds of each image."""
+        return self.seconds * 1000 / len(self.images)
+
+
+class Stages:
+    """The three stages. An image that fails in one of them spoils no other."""
+
+    def __init__(self, session: Session, jobs: list[Job], fit: str, batch: int, measured: bool) -> None:
+        """batch: squares that run together; measured: whether `Square.metrics` is filled in."""
+        self.session, self.fit, self.batch, self.measured = session, fit, batch, measured
+        self.stdin: bytes | UserError | None = None
+        if any(job.source == STREAM for job in jobs):  # now and here: a signal interrupts only this thread
+            try:
+                self.stdin = decoding.read_stream(sys.stdin.buffer, "stdin")
+            except UserError as error:
+                self.stdin = error
+
+    def read(self, jobs: list[Job]) -> Batch:
+        """Decode and fit."""
+        began = time.perf_counter()
+        images = []
+        for job in jobs:
+            try:
+                images.append(self._prepare(job))
+            except UserError as error:
+                images.append(Image(job, error=error))
+        return Batch(images, time.perf_counter() - began)
+
+    def _prepare(self, job: Job) -> Image:
+        """A job with its squares, not yet run; UserError for what cannot be read."""
+        prepared = self.session.prepare(self._content(job), self.fit, name=job.source_name)
+        return Image(job, [Square(prepared)])
+
+    def _content(self, job: Job) -> str | bytes:
+        if job.source != STREAM:
+            return job.source
+        if isinstance(self.stdin, UserError):
+            raise self.stdin
+        assert self.stdin is not None
+        return self.stdin
+
+    def run(self, batch: Batch) -> Batch:
+        """The squares of all readable images through the model."""
+        began = time.perf_counter()
+        squares = [(image, square) for image in batch.images for square in image.squares]
+        for start in range(0, len(squares), self.batch):
+            self._invert(squares[start : start + self.batch])
+        return Batch(batch.images, batch.seconds + time.perf_counter() - began)
+
+    def _invert(self, squares: list[tuple[Image, Square]]) -> None:
+        """If the whole fails, one by one, so that one image cannot spoil the others."""
+        import numpy as np
+
+        prepared = [square.prepared for _, square in squares]
+        try:
+            restored = self.session.restore(np.stack([one.image for one in prepared]))
+            for (_, square), result in zip(squares, self.session.results(restored, prepared), strict=True):
+                square.result = result
+        except UserError as error:
+            if len(squares) == 1:
+                image = squares[0][0]
+                image.error = UserError(f"{image.job.source_name}: {error}")
+                return
+            for one in squares:
+                self._invert([one])
+
+    def write(self, batch: Batch) -> Batch:
+        """Encode, write and measure; a place that cannot be written is that image's failure only."""
+        began = time.perf_counter()
+        for image in batch.images:
+            if image.error is None:
+                try:
+                    self._write(image)
+                    for square in image.squares if self.measured else []:
+                        assert square.result is not None
+                        square.metrics = _measure(square.result, self.session.resolution)
+                except UserError as error:
+                    image.error = error
+        return Batch(batch.images, batch.seconds + time.perf_counter() - began)
+
+    def _write(self, image: Image) -> None:
+        """The image's files; UserError when one cannot be written."""
+        job, result = image.job, image.squares[0].result
+        assert result is not None
+        put_file(job.target, pictures.encode(result.image, job.suffix))
+        if job.naive and result.naive is not None:
+            put_file(job.naive, pictures.encode(result.naive, job.suffix))
+
+
+def put_file(target: str, content: bytes) -> None:
+    """A whole file, or stdout."""
+    if target == STREAM:
+        put_bytes(content)
+    else:
+        files.write_atomic(Path(target), content)
+
+
+def _measure(result: Result, resolution: int) -> dict[str, dict[str, float | None]]:
+    """Metrics of the written pixels at the residual's resolution, which is papers' 256 for large models."""
+    import numpy as np
+
+    from wagi_rt import metrics
+    from wagi_rt.chain import area_resize
+
+    def small(pixels: np.ndarray) -> np.ndarray:
+        return area_resize(pictures.to_float(pixels[None]), resolution)
+
+    both = np.concatenate([small(result.naive_r), small(result.image)])
+    naive, wagi = metrics.measure(both, np.broadcast_to(small(result.input), both.shape))
+    return {"naive": _finite(naive), "wagi": _finite(wagi)}
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity: the PSNR of equal images is null."""
+    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
