@@ -15,7 +15,7 @@ from wagi.editing import counterfactuals
 from wagi.errors import UserError
 from wagi.experiments import edit
 from wagi.experiments.heldout import eight_bit
-from wagi.experiments.regions import RegionMeans, Strength, l1_sum, l2_sum, masks, wave_sum
+from wagi.experiments.regions import RegionMeans, Strength, l1_maps, l2_maps, masked_sum, masks, wave_maps
 from wagi.losses import wavelet_loss
 from wagi.portraits import dataset, render_regions
 from wagi.portraits import edit as change_portrait
@@ -135,16 +135,16 @@ def test_l_wave_by_region():
         approximation, details = pywt.dwt2(approximation, "haar")
         blocks = mask.reshape(16 >> level, 1 << level, 16 >> level, 1 << level).sum(axis=(1, 3))
         expected += sum(float((np.square(band) * blocks).sum()) for band in details)
-    found = wave_sum(torch.from_numpy(error), torch.from_numpy(mask)[None, None])
+    found = masked_sum(wave_maps(torch.from_numpy(error)), torch.from_numpy(mask)[None, None])
     assert found == pytest.approx(expected, rel=1e-9)
     image, ones = torch.randn(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
-    whole = wave_sum(image, ones) / float(ones.sum())
+    whole = masked_sum(wave_maps(image), ones) / float(ones.sum())
     assert whole == pytest.approx(float(wavelet_loss(image, torch.zeros_like(image))), rel=1e-5)
 
 
-@pytest.mark.parametrize("measure", [l1_sum, l2_sum, wave_sum])
+@pytest.mark.parametrize("measure", [l1_maps, l2_maps, wave_maps])
 def test_no_error_is_zero(measure):
-    assert measure(torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)) == 0
+    assert masked_sum(measure(torch.zeros(1, 3, 16, 16)), torch.ones(1, 1, 16, 16)) == 0
 
 
 # -------------------------------------------------------------------------------------------------- edit

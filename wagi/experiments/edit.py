@@ -165,7 +165,7 @@ def measure(
             strength.add(name, image, source, edited, weights["changed"])
         for network, means in networks.values():
             with torch.no_grad():
-                means.add({name: network(images[name], edited) for name in (COPY, NAIVE, SHIPPED)})
+                means.add({name: network(images[name], edited) for name in (NAIVE, SHIPPED)})
         for name, residual in residuals.items():
             alignment.add(name, residual - true, small)
         distances = {name: (found - true).abs().mean((1, 2, 3)) for name, found in residuals.items()}

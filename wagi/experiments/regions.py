@@ -47,30 +47,40 @@ class Strength:
         return {row: done / whole if whole else None for row, (done, whole) in self._sums.items()}
 
 
-def l1_sum(error: Tensor, mask: Tensor) -> float:  # N,C,H,W ; N,1,H,W
-    """Sum over the mask's pixels of the channels' mean |error|."""
-    return float((error.abs().mean(1, keepdim=True) * mask).double().sum())
+Maps = list[Tensor]  # each N,1,h,h: the error's share of every pixel, or of every 2x2, 4x4, ... pixels
 
 
-def l2_sum(error: Tensor, mask: Tensor) -> float:  # N,C,H,W ; N,1,H,W
-    """Sum over the mask's pixels of the channels' mean squared error."""
-    return float((error.square().mean(1, keepdim=True) * mask).double().sum())
+def l1_maps(error: Tensor) -> Maps:  # N,C,H,W
+    """The channels' mean |error|."""
+    return [error.abs().mean(1, keepdim=True)]
 
 
-# Eq. (6) before its means: a coefficient of level i stands for 4^(i+1) pixels, the mask covers some.
-def wave_sum(error: Tensor, mask: Tensor) -> float:  # N,C,H,W ; N,1,H,W
-    """Sum of squared detail coefficients under the mask; over the mask's pixels it is L_wave (K = 2).
+def l2_maps(error: Tensor) -> Maps:  # N,C,H,W
+    """The channels' mean squared error."""
+    return [error.square().mean(1, keepdim=True)]
+
+
+# Eq. (6) before its means: a coefficient of level i stands for 4^(i+1) pixels, a mask covers some.
+def wave_maps(error: Tensor) -> Maps:  # N,C,H,W
+    """Squared detail coefficients, level by level; summed under a mask and over its pixels, L_wave (K = 2).
 
     With a mask of ones that is `losses.wavelet_loss` exactly. Sides must be multiples of 8.
     """
+    levels = decompose(error, LEVELS)
+    return [level.unflatten(1, (4, -1))[:, 1:].square().sum(1).mean(1, keepdim=True) for level in levels]
+
+
+def masked_sum(maps: Maps, mask: Tensor) -> float:  # mask N,1,H,W
+    """Sum over the mask's pixels."""
     total = 0.0
-    for i, level in enumerate(decompose(error, LEVELS), 1):
-        details = level.unflatten(1, (4, -1))[:, 1:].square().sum(1).mean(1, keepdim=True)
-        total += 4**i * float((details * F.avg_pool2d(mask, 2**i)).double().sum())
+    for values in maps:
+        side = mask.shape[-1] // values.shape[-1]
+        covered = mask if side == 1 else F.avg_pool2d(mask, side)
+        total += side**2 * float((values * covered).double().sum())
     return total
 
 
-MEASURES = {"l1": l1_sum, "l2": l2_sum, "l_wave": wave_sum}
+MEASURES = {"l1": l1_maps, "l2": l2_maps, "l_wave": wave_maps}
 
 
 class RegionMeans:
@@ -88,10 +98,11 @@ class RegionMeans:
         """error [N, C, H, W]; weights: region name -> [N, 1, H, W]."""
         sums = self._sums.setdefault(row, defaultdict(float))
         pixels = self._pixels.setdefault(row, defaultdict(float))
+        maps = {measure: MEASURES[measure](error) for measure in self.measures}
         for region, mask in weights.items():
             pixels[region] += float(mask.double().sum())
             for measure in self.measures:
-                sums[_column(measure, region)] += MEASURES[measure](error, mask)
+                sums[_column(measure, region)] += masked_sum(maps[measure], mask)
 
     def rows(self) -> dict[str, dict[str, float | None]]:
         """row -> column -> mean; None for a region that no image has."""
