@@ -44,7 +44,7 @@ class ScenePairs:
             self.seen = np.load(self.root / "seen.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
             raise UserError(
-                f"--data {path}: scenes without their flow ({error}); render them again", 2
+                f"{path}: scenes without their flow ({error}); render them again", 2
             ) from None
 
     def __len__(self) -> int:
