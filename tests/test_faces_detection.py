@@ -97,7 +97,7 @@ def test_openvino_finds_the_same(monkeypatch):
     from wagi_rt.engines import ort
 
     (expected,) = detector().find(astronaut())
-    monkeypatch.setattr(ort, "available", lambda: (False, "not here"))
+    monkeypatch.setattr(ort.OrtEngine, "available", lambda: (False, "not here"))
     (found,) = detection.Detector(threads=1).find(astronaut())
     np.testing.assert_allclose(points(found.landmarks), points(expected.landmarks), atol=0.05)
 

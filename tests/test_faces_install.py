@@ -122,6 +122,23 @@ def test_missing_packages_are_named_before_anything_is_downloaded(place, monkeyp
     assert "tflite is not installed; run: pip install 'wagi[faces]'" in capsys.readouterr().err
 
 
+def test_openvino_runs_what_onnx_runtime_runs(place, monkeypatch):
+    """Where ONNX Runtime is not installed; outputs in the same order."""
+    from wagi_rt.engines import ort
+
+    place.mkdir(parents=True)
+    model = models.Model("small", "", ())
+    models.path(model).write_bytes(conversion.to_onnx(every_operator()))
+    pictures = np.random.default_rng(0).normal(size=(1, 3, 19, 14)).astype(np.float32)
+    names = [o.name for o in onnxruntime.InferenceSession(models.path(model)).get_outputs()]
+    model = model._replace(outputs=tuple(names))
+    (expected,) = models.open_model(model, 1)(pictures)
+    monkeypatch.setattr(ort.OrtEngine, "available", lambda: (False, "not here"))
+    opened = models.open_model(model, 1)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("ONNX Runtime ran"))
+    np.testing.assert_allclose(opened(pictures)[0], expected, atol=1e-5)
+
+
 def test_a_damaged_model_says_how_to_mend_it(place):
     place.mkdir(parents=True)
     for model in models.MODELS:
