@@ -111,6 +111,7 @@ def test_the_directions_command(world, tmp_path, capsys):
         assert len(list(out.glob("*.safetensors"))) == files
         assert {row["offered"] for row in table(out / "directions.json")} == {"yes" if files else "no"}
     assert evaluate.main([*command, "--out", str(tmp_path), "--edits", "yaw+0.3", "yaw-0.3"]) == 2
+    assert evaluate.main([*command, "--out", str(tmp_path), "--edits", "light=other"]) == 2
     edits = ["edit", "--model", str(world / "model.pt"), "--out", str(tmp_path / "e"), "--edits", "yaw+0.3"]
     edits += [*shared, "--count", "2", "--latents", "pairs", "oracle"]
     assert evaluate.main([*edits, "--directions", str(tmp_path / "0")]) == 0

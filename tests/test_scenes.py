@@ -65,7 +65,7 @@ def test_edits_by_text():
         lit = other.apply(source)
         assert lit == other.apply(source) and changed(source, lit) == set(GROUPS["light"])
     for text in ("light=none", "hat=other", "yaw=other", "light=cap"):
-        with pytest.raises(UserError, match="--edits"):
+        with pytest.raises(UserError, match=f"^{text}: write"):
             parse_edit(text)
 
 

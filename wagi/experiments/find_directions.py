@@ -17,7 +17,7 @@ from wagi.editing.counterfactuals import Pairs
 from wagi.editing.search import MINIMUM_AUC, WAYS, encode_data, encode_pairs, measure
 from wagi.errors import UserError, option
 from wagi.experiments.tables import write_report
-from wagi.portraits.edits import parse_edit
+from wagi.portraits.edits import OTHER, parse_edit
 
 COLUMNS = ("edit", "way", "auc", "correlation", "strength", "explained", "offered")
 
@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     with option("--edits"):
         edits = [parse_edit(text) for text in args.edits]
+    if drawn := [change.text for change in edits if change.option == OTHER]:
+        raise UserError(f"--edits {drawn[0]}: leads everywhere, and so has no direction; leave it out", 2)
     if len({directions.path_of(args.out, change, WAYS[0]) for change in edits}) < len(edits):
         raise UserError("--edits: two of the same parameter; a direction serves both senses, give one", 2)
     content = checkpoint.read(args.model)
