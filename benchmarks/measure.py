@@ -16,7 +16,7 @@ from benchmarks.models import prepare
 from benchmarks.timing import Samples, interleave
 from wagi_rt import decoding, pictures, probes
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import INVERSION, PIPELINE
+from wagi_rt.chain import PIPELINE
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import psnr_of_all
 
@@ -123,7 +123,7 @@ def _floors(
     manifest: manifests.Manifest, rates: dict[str, floor.Rates], batches: list[str]
 ) -> dict[str, Any]:
     """{precision: {batch: {graph: what floor.describe says}}}."""
-    names = [name for name in (*INVERSION.graphs, PIPELINE) if name in manifest.graphs]
+    names = list(manifest.parts)
     layers = {
         (name, batch): floor.layers(manifest.folder / manifest.graphs[name].file, int(batch))
         for name in names

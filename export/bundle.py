@@ -15,14 +15,17 @@ import onnx_ir as ir
 import torch
 
 from export.activations import MOST_FOR_HALF, largest_activations
-from export.graphs import Graph, build_graphs, tensor_shapes
+from export.graphs import Graph, aligner, build_graphs, tensor_shapes
 from export.parity import Arrays, Row, compare, failure, make_probes, reference
 from export.pipeline import join
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
+from wagi.editing.directions import generator_hash
 from wagi.model import WaGI
-from wagi_rt import probes
-from wagi_rt.chain import PIPELINE, Shapes
+from wagi_rt import chain, probes
+from wagi_rt import directions as directions_file
+from wagi_rt.chain import EDIT, PIPELINE, Shapes
+from wagi_rt.directions import Direction, require_fit
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import SCHEMA, file_sha256
 
@@ -35,6 +38,7 @@ TOLERANCES = {FP32: 1e-3, HALF_WEIGHTS: 5e-2, HALF: 2e-1}
 LIMITS_DB = {FP32: 80.0, HALF_WEIGHTS: 55.0, HALF: 55.0}
 MAX_OPSET = 23
 PARITY_SEED = 20
+_SHARES = (0.5, 0.9, 0.99)  # quantiles of naive errors
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -73,13 +77,15 @@ def export_model(
     overwrite: bool = False,
     source: dict[str, Any] | None = None,
     images: np.ndarray | None = None,
+    heldout: Iterable[np.ndarray] = (),
+    directions: Mapping[str, Direction] | None = None,
     traced: Mapping[str, ir.Model] | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Export:
     """Export `model` (put into eval mode, in FP32 on the CPU) as the bundle folder `out`.
 
-    Five graphs and the pipeline joined from them share one weights file. They are loaded into ONNX Runtime
-    through the runtime and compared with PyTorch before the folder gets its name.
+    The separate graphs, and pipeline and edit joined from them, share one weights file. They are loaded into
+    ONNX Runtime through the runtime and compared with PyTorch before the folder gets its name.
 
     Args:
         precision: fp32, fp16 (half arithmetic with FP32 islands) or fp16-weights (only stored in half).
@@ -88,6 +94,8 @@ def export_model(
         overwrite: replace the bundle at `out`; files there that are not the old bundle's are kept.
         source: where the model comes from, for the manifest.
         images: [N, 3, S, S] in [-1, 1] to compare on and to measure activations on; None: seeded ones.
+        heldout: batches [N, 3, S, S] on which the errors of naive inversions are measured.
+        directions: those that the bundle shall hold, by name.
         traced: what `trace_graphs` returned for this model and precision, to save the tracing.
         report: receives one line of progress per step.
     All comparisons have passed on return. Raises UserError when the target may not be written (status 2), a
@@ -112,10 +120,12 @@ def export_model(
         results = reference(model, seeded)
         largest = _measure(graphs, results if images is None else reference(model, images), precision)
         parts = traced or trace_one_by_one(graphs, opset, report)
-        write_graphs(parts, tensor_shapes(model), beside, precision)
+        write_graphs(parts, tensor_shapes(model), aligner(model), beside, precision)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
         described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
+        manifest["directions"] = pack(directions or {}, manifest, beside)
+        manifest |= _naive_errors(model, heldout)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
         found = Export(compare(beside, model, seeded if images is None else images), largest)
@@ -127,6 +137,31 @@ def export_model(
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
     return found
+
+
+def pack(directions: Mapping[str, Direction], manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the directions beside the graphs; their manifest entries. UserError for one that does not fit."""
+    entries = {}
+    for name, direction in directions.items():
+        where = f"direction '{name}'"
+        require_fit(direction, manifest["n_latent"], manifest["style_dim"], manifest["generator"], where)
+        path = folder / f"{name}{directions_file.SUFFIX}"
+        directions_file.write(path, direction)
+        entries[name] = {"file": path.name, "sha256": file_sha256(path), **direction.facts()}
+    return entries
+
+
+def _naive_errors(model: WaGI, heldout: Iterable[np.ndarray]) -> dict[str, Any]:
+    """Mean squared errors of the naive inversions of held-out pictures, as the manifest stores them."""
+    errors: list[float] = []
+    with torch.no_grad():
+        for images in map(torch.from_numpy, heldout):
+            _, naive = model.reconstruct(model.encode(images))
+            errors += model.residual(images, naive).square().mean(dim=(1, 2, 3)).tolist()
+    if not errors:
+        return {}
+    quantiles = {str(share): float(np.quantile(errors, share)) for share in _SHARES}
+    return {"naive_errors": {"count": len(errors), "mean": float(np.mean(errors)), "quantiles": quantiles}}
 
 
 def _record_parity(found: Export, manifest: dict[str, Any], folder: Path, out: Path) -> None:
@@ -174,7 +209,7 @@ def trace_one_by_one(
     graphs: dict[str, Graph], opset: int, report: Callable[[str], None]
 ) -> Iterator[tuple[str, ir.Model]]:
     """One graph in memory at a time: the weights of a large model fill gigabytes."""
-    separate = [graph for graph in graphs.values() if graph.name != PIPELINE]
+    separate = [graph for graph in graphs.values() if graph.name not in (PIPELINE, EDIT)]
     for number, graph in enumerate(separate, 1):
         report(f"tracing {graph.name} ({number} of {len(separate)})")
         yield graph.name, trace(graph.module, graph.inputs, list(graph.outputs), opset)
@@ -189,14 +224,16 @@ def trace_graphs(model: WaGI, precision: str = FP32, opset: int = DEFAULT_OPSET)
 def write_graphs(
     traced: Mapping[str, ir.Model] | Iterable[tuple[str, ir.Model]],
     shapes: Shapes,
+    aligner: str,
     folder: Path,
     precision: str,
 ) -> None:
-    """The separate graphs, then the pipeline, which is made of the written files."""
+    """The separate graphs, then the fused ones, which are made of the written files."""
     with WeightStore(folder) as store:
         for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
             write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
-        write_graph(join(folder, shapes), folder / f"{PIPELINE}.onnx", store, half_weights=False)
+        for name, whole in ((PIPELINE, chain.inversion(aligner)), (EDIT, chain.edit(aligner))):
+            write_graph(join(folder, shapes, whole, name), folder / f"{name}.onnx", store, half_weights=False)
 
 
 def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -235,6 +272,10 @@ def _manifest(
         "precision": precision,
         "tolerance": limits["tolerance"],
         "default": PIPELINE,
+        "aligner": aligner(model),
+        "generator": generator_hash(generator),
+        "naive": "full",
+        "full_detail": False,
         "graphs": entries,
         "files": {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -271,6 +312,7 @@ def _foreign(out: Path) -> list[Path]:
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         own = {entry["file"] for entry in manifest["graphs"].values()} | set(manifest.get("files", {}))
+        own |= {entry["file"] for entry in manifest.get("directions", {}).values()}
     except (ValueError, KeyError, TypeError, AttributeError):
         own = set()  # a damaged bundle: its files are kept unless the new one has the same names
     own |= {MANIFEST}

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from wagi_rt.chain import FUSED, INVERSION, PIPELINE, walk
+from wagi_rt import probes
+from wagi_rt.chain import EDIT, FUSED, PIPELINE, Chain, Step, fused, walk
 from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
@@ -22,18 +23,26 @@ _IDENTICAL_DB = 200.0  # instead of infinity, which JSON has not
 def references(
     manifest: Manifest, images: np.ndarray, names: Iterable[str]
 ) -> dict[str, tuple[Arrays, Arrays]]:
-    """ONNX Runtime's (inputs, outputs) of the engines `names` for images [N, 3, S, S], as in an inversion."""
-    wanted, found = set(names), {}
-    chains = [FUSED] * (PIPELINE in wanted) + [INVERSION] * bool(wanted - {PIPELINE})
+    """ONNX Runtime's (inputs, outputs) of the engines `names` for images [N, 3, S, S], as in an inversion and
+    in the probes' edit of it."""
+    wanted, tensors = set(names), {"image": images}
+    found: dict[str, tuple[Arrays, Arrays]] = {}
     with OrtEngine(manifest) as engine:
-        for chain in chains:
-            for step, inputs, outputs in walk(
-                chain,
-                {"image": images},
-                lambda step, given: engine.run(step.name, given),
-                manifest.resolution,
-            ):
-                found[step.name] = (inputs, outputs)
+
+        def run(step: Step, given: Arrays) -> Arrays:
+            return engine.run(step.name, given)
+
+        def note(chain: Chain) -> None:
+            for step, inputs, outputs in walk(chain, tensors, run, manifest.resolution):
+                found.setdefault(step.name, (inputs, outputs))
+
+        if PIPELINE in wanted:
+            note(FUSED)
+        if wanted - {PIPELINE}:
+            note(manifest.inversion)
+            tensors["edit_ws"] = probes.edited(tensors["ws"])
+            if wanted - set(found):
+                note(fused(manifest.edit, EDIT) if EDIT in wanted else manifest.edit)
     return {name: result for name, result in found.items() if name in wanted}
 
 

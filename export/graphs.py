@@ -1,6 +1,6 @@
 """The graphs of a bundle in the export formulation: modules around a WaGI model, which is never edited.
 
-    graphs = build_graphs(model, precision="fp16")         # encoder, prefix, naive, align, decode, pipeline
+    graphs = build_graphs(model, precision="fp16")   # encoder, prefix, ..., decode, pipeline, edit
     ws, naive_r, result = graphs["pipeline"].module.cuda()(images.cuda())
 
 `wagi_rt.chain` names their inputs and outputs and says what lies between them. Inputs and outputs are FP32 in
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from export.folding import cast, folded
 from export.synthesis import Synthesis, bands
-from wagi.model import WaGI, area_resize
+from wagi.model import WaGI, area_resize, fade
+from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.fusion import Gates
 from wagi.networks.layers import channels
 from wagi.networks.swagan import NO_GATES
 from wagi_rt import chain
-from wagi_rt.chain import FUSED, INVERSION, PIPELINE
+from wagi_rt.chain import EDIT, FUSED, PIPELINE, fused
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _SINGLE = torch.float32
@@ -80,6 +81,21 @@ class Align(nn.Module):
         return cast(self.network(cast(residual, dtype), cast(naive_r, dtype)), _SINGLE)
 
 
+# In FP32 in every precision: coordinates in half are off by up to 0.06 px at R = 256, and this is a hundredth
+# of an edit's arithmetic (decision 55).
+class Move(nn.Module):
+    """residual, naive_r, edit_naive_r, feature, edit_feature -> aligned."""
+
+    def __init__(self, model: WaGI) -> None:
+        super().__init__()
+        self.network = folded(model.aligner)
+
+    def forward(
+        self, residual: Tensor, naive_r: Tensor, edit_naive_r: Tensor, feature: Tensor, edit_feature: Tensor
+    ) -> Tensor:
+        return self.network(residual, naive_r, edit_naive_r, feature, edit_feature).aligned
+
+
 class Decode(nn.Module):
     """ws, feature, skip, aligned -> image: consultation encoder and the gated generator."""
 
@@ -107,21 +123,49 @@ class Pipeline(nn.Module):
     that leaves the graph.
     """
 
-    def __init__(self, encoder: Encoder, align: Align, decode: Decode, resolution: int) -> None:
+    def __init__(self, encoder: Encoder, align: Align | Move, decode: Decode, resolution: int) -> None:
         super().__init__()
         self.encoder, self.align, self.decode = encoder, align, decode
         self.resolution = resolution
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        synthesis = self.decode.synthesis
         image_r = area_resize(image, self.resolution)
         ws = self.encoder(image_r)
-        x, skip = synthesis.prefix(ws)
-        styles = synthesis.suffix_styles(ws)
-        naive = synthesis.suffix(styles, x, skip, NO_GATES)
-        naive_r = area_resize(naive.clamp(-1, 1), self.resolution)
-        aligned = self.align(image_r - naive_r, naive_r)
-        return ws, naive_r, synthesis.suffix(styles, x, skip, self.decode.gates(aligned))
+        state, styles, naive_r = render_naive(self.decode.synthesis, ws, self.resolution)
+        aligned = image_r - naive_r
+        if isinstance(self.align, Align):
+            aligned = self.align(aligned, naive_r)
+        return ws, naive_r, self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+
+
+class Edit(nn.Module):
+    """image_r, naive_r, edit_ws (and feature, for a flow aligner) -> edit_naive_r, result: a whole edit."""
+
+    def __init__(self, align: Align | Move, decode: Decode, resolution: int) -> None:
+        super().__init__()
+        self.align, self.decode, self.resolution = align, decode, resolution
+
+    def forward(
+        self, image_r: Tensor, naive_r: Tensor, edit_ws: Tensor, feature: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        state, styles, edit_naive_r = render_naive(self.decode.synthesis, edit_ws, self.resolution)
+        residual = image_r - naive_r
+        if isinstance(self.align, Align):
+            aligned = self.align(fade(residual, naive_r, edit_naive_r), edit_naive_r)
+        else:
+            aligned = self.align(residual, naive_r, edit_naive_r, feature, cast(state[0], _SINGLE))
+        gates = self.decode.gates(aligned)
+        return edit_naive_r, self.decode.synthesis.suffix(styles, *state, gates)
+
+
+def render_naive(
+    synthesis: Synthesis, ws: Tensor, resolution: int
+) -> tuple[tuple[Tensor, Tensor], list[Tensor], Tensor]:
+    """The state below the first gate, the styles above it, and the naive image at `resolution`."""
+    x, skip = synthesis.prefix(ws)
+    styles = synthesis.suffix_styles(ws)
+    naive = synthesis.suffix(styles, x, skip, NO_GATES)
+    return (x, skip), styles, area_resize(naive.clamp(-1, 1), resolution)
 
 
 @dataclass(frozen=True)
@@ -148,19 +192,29 @@ def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -
     """
     dtype = DTYPES[precision]
     synthesis = Synthesis(model.generator, model.fusion_start, up, dtype).eval()
-    encoder, align, decode = Encoder(model, dtype), Align(model, dtype), Decode(model, synthesis)
+    kind = aligner(model)
+    align = Move(model) if kind == "flow" else Align(model, dtype)
+    encoder, decode = Encoder(model, dtype), Decode(model, synthesis)
     modules: dict[str, nn.Module] = {
         "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis), "align": align,
-        "decode": decode, PIPELINE: Pipeline(encoder, align, decode, model.resolution),
+        "move": align, "decode": decode, PIPELINE: Pipeline(encoder, align, decode, model.resolution),
+        EDIT: Edit(align, decode, model.resolution),
     }  # fmt: skip
     known = tensor_shapes(model)
+    edit = chain.edit(kind)
+    separate = {**chain.inversion(kind).graphs, **edit.graphs}
     graphs = {}
-    for name, step in {**INVERSION.graphs, **FUSED.graphs}.items():
+    for name, step in {**separate, **FUSED.graphs, **fused(edit, EDIT).graphs}.items():
         inputs, outputs = step.shapes(known)
         # Separate tensors: the tracer takes one tensor given twice for one input.
         examples = {key: torch.zeros(_EXAMPLE_BATCH, *shape) for key, shape in inputs.items()}
         graphs[name] = Graph(name, modules[name].eval(), examples, outputs)
     return graphs
+
+
+def aligner(model: WaGI) -> str:
+    """One of chain.ALIGNERS."""
+    return "flow" if isinstance(model.aligner, FlowAligner) else "ada"
 
 
 def tensor_shapes(model: WaGI) -> chain.Shapes:

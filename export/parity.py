@@ -1,4 +1,4 @@
-"""ONNX Runtime against PyTorch: every graph of a bundle, and the whole inversion through the runtime.
+"""ONNX Runtime against PyTorch: every graph of a bundle, a whole inversion and an edit through the runtime.
 
 Reference values travel with the bundle as *probes*: a few hundred values of the PyTorch results for images
 that a seed describes (`wagi_rt.probes`). So a bundle can be checked without its checkpoint; with it, every
@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from export.engine_check import psnr_db
+from export.graphs import aligner
 from wagi.model import WaGI, area_resize
-from wagi_rt import probes
-from wagi_rt.chain import FUSED, INVERSION, PIPELINE, walk
+from wagi_rt import chain, probes
+from wagi_rt.chain import EDIT, FUSED, PIPELINE, Step, fused, walk
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Graph
 from wagi_rt.session import Session
 
-# Names of the rows that are not graphs: the separate graphs run in turn, and one image at a time.
-WHOLE, BATCHES = "inversion", "batch 1 = 3"
+# Names of the rows that are not graphs: the separate graphs run in turn, an edit that changes nothing against
+# the inversion, and one image at a time.
+WHOLE, EDITED, UNCHANGED, BATCHES = "inversion", "editing", "no change", "batch 1 = 3"
 Arrays = dict[str, np.ndarray]
 
 
@@ -46,31 +48,38 @@ class Row:
 
 
 def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays]]:
-    """PyTorch's (inputs, outputs) of every graph for `images` [N, 3, S, S], as in one inversion."""
-    x = torch.from_numpy(images)
+    """PyTorch's (inputs, outputs) of every graph for `images` [N, 3, S, S], as in one inversion.
+
+    What only an edit has is as in the edit to `probes.edited` latents.
+    """
+    x, kind = torch.from_numpy(images), aligner(model)
     with torch.no_grad():
         inversion = model.invert(x)
         state, naive = model.reconstruct(inversion.ws)
+        edited = model.edit(inversion, torch.from_numpy(probes.edited(inversion.ws.numpy())))
+        edit_state, _ = model.reconstruct(edited.ws)
         known: dict[str, Tensor] = {
-            "image": x,
-            "image_r": area_resize(x, model.resolution),
-            "ws": inversion.ws,
-            "feature": state.x,
-            "skip": state.skip,
-            "naive": naive,
-            "naive_r": model.low_fidelity(naive),
-            "residual": inversion.residual,
-            "aligned": inversion.aligned,
-            "result": inversion.image,
-        }
-    arrays = {key: value.numpy() for key, value in known.items()}
+            "image": x, "image_r": area_resize(x, model.resolution), "ws": inversion.ws, "feature": state.x,
+            "skip": state.skip, "naive": naive, "naive_r": model.low_fidelity(naive),
+            "residual": inversion.residual, "aligned": inversion.aligned, "result": inversion.image,
+        }  # fmt: skip
+        of_edit = known | {
+            "edit_ws": edited.ws, "edit_feature": edit_state.x, "edit_skip": edit_state.skip,
+            "edit_naive": edited.naive, "edit_naive_r": model.low_fidelity(edited.naive),
+            "aligned": edited.aligned, "result": edited.image,
+        }  # fmt: skip
+    edit, whole = chain.edit(kind), chain.inversion(kind).graphs
+    only = {name: step for name, step in edit.graphs.items() if name not in whole}
     return {
         name: (
-            {own: arrays[key] for own, key in step.reads.items()},
-            {own: arrays[key] for own, key in step.makes.items()},
+            {own: tensors[key].numpy() for own, key in step.reads.items()},
+            {own: tensors[key].numpy() for own, key in step.makes.items()},
         )
-        for name, step in {**INVERSION.graphs, **FUSED.graphs}.items()
-    }
+        for steps, tensors in (
+            ({**whole, **FUSED.graphs}, known), ({**only, **fused(edit, EDIT).graphs}, of_edit)
+        )
+        for name, step in steps.items()
+    }  # fmt: skip
 
 
 def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], limits: Graph) -> Row:
@@ -95,8 +104,23 @@ def _batches(session: Session, images: np.ndarray, together: np.ndarray) -> Row:
     return _row(BATCHES, [alone], [together], session.manifest.graphs["decode"])
 
 
+def _edits(
+    session: Session, images: np.ndarray, inverted: np.ndarray, inputs: Arrays, wanted: Arrays
+) -> list[Row]:
+    """The separate graphs of an edit against its reference; an edit of nothing against the inversion."""
+    edit, limits = session.manifest.edit, session.manifest.graphs["decode"]
+    found = session.engine.run_chain(edit, inputs)
+    kept = session.encode(images)
+    kept |= {"edit_ws": kept["ws"]}
+    same = session.engine.run_chain(edit, {name: kept[name] for name in edit.inputs})
+    return [
+        _row(EDITED, [found[key] for key in wanted], wanted.values(), limits),
+        _row(UNCHANGED, [same["result"]], [inverted], limits),
+    ]
+
+
 def compare(bundle: Path, model: WaGI, images: np.ndarray) -> list[Row]:
-    """Every value of every graph and of the whole inversion against PyTorch; limits are the manifest's."""
+    """Every graph, the inversion and an edit against PyTorch, value by value; limits are the manifest's."""
     wanted = reference(model, images)
     with Session(bundle) as session:
         graphs, rows = session.manifest.graphs, []
@@ -108,6 +132,7 @@ def compare(bundle: Path, model: WaGI, images: np.ndarray) -> list[Row]:
         pair = [wanted[name][1]["image"] for name in ("naive", "decode")]
         assert inversion.naive is not None
         rows.append(_row(WHOLE, [inversion.naive, inversion.image], pair, graphs["decode"]))
+        rows += _edits(session, images, inversion.image, *wanted[EDIT])
         rows.append(_batches(session, images, inversion.image))
     return rows
 
@@ -121,8 +146,9 @@ def make_probes(results: dict[str, tuple[Arrays, Arrays]], seed: int) -> dict[st
     => {"seed", "values": {graph: {output: [64 numbers]}}}
     """
     values = {
-        name: {key: [float(v) for v in probes.pick(results[name][1][key], seed)] for key in step.outputs}
-        for name, step in INVERSION.graphs.items()
+        name: {key: [float(v) for v in probes.pick(array, seed)] for key, array in outputs.items()}
+        for name, (_, outputs) in results.items()
+        if name != PIPELINE
     }
     return {"seed": seed, "values": values}
 
@@ -132,15 +158,12 @@ def compare_probes(bundle: Path) -> list[Row]:
     with Session(bundle) as session:
         manifest = session.manifest
         stored = probes.stored(manifest)
-        if stored is None or set(stored.values) != set(INVERSION.graphs):
+        if stored is None or set(stored.values) != set(probes.judged(manifest)):
             message = "no stored reference values; compare with its model: --checkpoint C"
             raise UserError(f"{bundle}: {message}")
         seed, wanted = stored
         tensors = {"image": probes.images(manifest.size, seed)}
-        steps = walk(
-            INVERSION, tensors, lambda step, given: session.engine.run(step.name, given), manifest.resolution
-        )
-        found = {step.name: outputs for step, _, outputs in steps}
+        found, result = _walked(session, tensors)
         if PIPELINE in manifest.graphs:
             found |= {PIPELINE: session.engine.run(PIPELINE, {"image": tensors["image"]})}
             wanted = wanted | {PIPELINE: {"ws": wanted["encoder"]["ws"], "result": wanted["decode"]["image"]}}
@@ -148,8 +171,26 @@ def compare_probes(bundle: Path) -> list[Row]:
         for name, outputs in wanted.items():
             picked = [probes.pick(found[name][key], seed) for key in outputs]
             rows.append(_row(name, picked, outputs.values(), manifest.graphs[name]))
-        rows.append(_batches(session, tensors["image"], tensors["result"]))
+        rows.append(_batches(session, tensors["image"], result))
     return rows
+
+
+def _walked(session: Session, tensors: Arrays) -> tuple[dict[str, Arrays], np.ndarray]:
+    """Outputs by graph of an inversion and of the probes' edit of it, and the inverted image."""
+    manifest, found = session.manifest, {}
+
+    def run(step: Step, given: Arrays) -> Arrays:
+        return session.engine.run(step.name, given)
+
+    for step, _, outputs in walk(manifest.inversion, tensors, run, manifest.resolution):
+        found[step.name] = outputs
+    result = tensors["result"]
+    tensors["edit_ws"] = probes.edited(tensors["ws"])
+    for step, _, outputs in walk(manifest.edit, tensors, run, manifest.resolution):
+        found.setdefault(step.name, outputs)
+    if EDIT in manifest.graphs:
+        found[EDIT] = session.engine.run(EDIT, {name: tensors[name] for name in manifest.edit.inputs})
+    return found, result
 
 
 # ----------------------------------------------------------------------------------------------- table

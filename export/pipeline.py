@@ -1,4 +1,4 @@
-"""The fused pipeline: the bundle's graphs joined into one, without tracing anything again.
+"""The fused graphs: those of a whole chain joined into one, without tracing anything again.
 
 The joined file points at the same places of the weights file, and what two graphs compute alike (the styles
 of both generator passes) is computed once.
@@ -10,10 +10,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from export.glue import Nodes, twin
-from wagi_rt.chain import INVERSION, PIPELINE, Chain, Shapes
+from wagi_rt.chain import Chain, Shapes
 
 
-def join(folder: Path, shapes: Shapes, chain: Chain = INVERSION, name: str = PIPELINE) -> ir.Model:
+def join(folder: Path, shapes: Shapes, chain: Chain, name: str) -> ir.Model:
     """One model of the whole chain from the graphs that lie in `folder`.
 
     shapes: of the chain's tensors, without the batch.

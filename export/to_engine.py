@@ -36,9 +36,10 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="cuda", metavar="cuda[:N]", help="the GPU to build for (default cuda)")
     add(
         "--engines",
-        choices=("default", "pipeline", "graphs", "all"),
+        choices=("default", "pipeline", "graphs", "all", "edit"),
         default="default",
-        help="one engine for the whole inversion, one per graph, or both (default: what the bundle runs)",
+        help="one engine for the whole inversion, one per graph, both, or what edits need (default: what an "
+        "inversion runs)",
     )
     add("--min-batch", type=int, default=1, metavar="N", help="smallest batch (default 1)")
     add("--opt-batch", type=int, metavar="N", help="batch that the engine is tuned for (default --min-batch)")
@@ -123,8 +124,11 @@ def _build_all(
 
 def _names(which: str, manifest: "Manifest") -> list[str]:
     """The engines to build, in running order."""
-    from wagi_rt.chain import FUSED, INVERSION, PIPELINE
+    from wagi_rt.chain import FUSED, OPENING, PIPELINE
 
+    if which == "edit":
+        steps = (*OPENING.steps, *manifest.edit_chain.steps)
+        return list(dict.fromkeys(step.name for step in steps))
     if which == "default":
         which = manifest.default
     if which == "pipeline" and PIPELINE not in manifest.graphs:
@@ -132,7 +136,7 @@ def _names(which: str, manifest: "Manifest") -> list[str]:
             f"--engines pipeline: {manifest.folder} has no such graph; export it again, or use graphs"
         )
     chains = [FUSED] if which != "graphs" and PIPELINE in manifest.graphs else []
-    chains += [INVERSION] if which != "pipeline" else []
+    chains += [manifest.inversion] if which != "pipeline" else []
     return [step.name for chain in chains for step in chain.steps]
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
+
+    from wagi_rt.directions import Direction
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # the scripts run from any checkout, installed or not
@@ -48,6 +52,18 @@ def parser() -> argparse.ArgumentParser:
         help="compare with PyTorch and measure the largest activations on these: DIR or portraits:SEED:COUNT "
         "(the first 8 images; default: three seeded patterns)",
     )
+    parser.add_argument(
+        "--held-out",
+        metavar="DATA",
+        help="measure how far naive inversions are from these pictures, which training has not seen (DIR or "
+        "portraits:SEED:COUNT); wagi-rt says of a picture when it is much farther",
+    )
+    parser.add_argument(
+        "--directions",
+        type=Path,
+        metavar="DIR",
+        help="pack the directions of this folder (.safetensors), for wagi-rt edit --set NAME=STRENGTH",
+    )
     parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset, 18 to 23 (default 20)")
     parser.add_argument(
         "--atol",
@@ -77,12 +93,12 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.output, args.overwrite)
     opset = args.opset or DEFAULT_OPSET
     check_opset(opset)
+    directions = _directions(args.directions) if args.directions else {}
     with foreign_named():
         content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
-    if model_config(content, args.checkpoint).aligner == "flow":
-        raise UserError(f"--checkpoint {args.checkpoint}: aligner=flow cannot be exported yet", 2)
-    images = _images(args.calibrate, model.generator.size) if args.calibrate else None
+    size = model.generator.size
+    images = next(_batches("--calibrate", args.calibrate, size)) if args.calibrate else None
     config = to_dict(model_config(content, args.checkpoint))
     source = {
         "checkpoint": args.checkpoint.name,
@@ -102,6 +118,8 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             source=source,
             images=images,
+            heldout=_batches("--held-out", args.held_out, size) if args.held_out else (),
+            directions=directions,
             report=lambda text: print(text, file=sys.stderr, flush=True),
         )
     except ParityError as error:
@@ -112,16 +130,34 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {model.generator.size} px, graphs and weights {size / 1e6:.1f} MB")
 
 
-def _images(data: str, size: int) -> "np.ndarray":  # => N,3,S,S in [-1, 1]
-    """The first images of a data set."""
+def _batches(name: str, data: str, size: int) -> "Iterator[np.ndarray]":  # => N,3,S,S in [-1, 1]
+    """The images of a data set, a few at a time; option `name` gave them."""
     import numpy as np
 
     from wagi.data import open_dataset
     from wagi.errors import option
 
-    with option("--calibrate"):
+    with option(name):
         images = open_dataset(data, size)
-    return np.stack([images.get(i, False)["image"].numpy() for i in range(min(len(images), _CALIBRATION))])
+    for first in range(0, len(images), _CALIBRATION):
+        part = range(first, min(len(images), first + _CALIBRATION))
+        yield np.stack([images.get(i, False)["image"].numpy() for i in part])
+
+
+def _directions(folder: Path) -> "dict[str, Direction]":
+    """Every direction of a folder by its name. Raises UserError."""
+    from wagi_rt import directions
+    from wagi_rt.errors import UserError
+
+    found: dict[str, Direction] = {}
+    for path in sorted(folder.glob(f"*{directions.SUFFIX}")):
+        direction = directions.read(path)
+        if direction.name in found:
+            raise UserError(f"--directions {path}: another file there is called {direction.name}, too", 2)
+        found[direction.name] = direction
+    if not found:
+        raise UserError(f"--directions {folder}: holds no {directions.SUFFIX} files", 2)
+    return found
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -135,6 +171,8 @@ def _command(args: argparse.Namespace) -> str:
     up = args.up_convolution
     words += [f"--up-convolution {up}"] if up != parser().get_default("up_convolution") else []
     words += [f"--calibrate {Path(args.calibrate).name}"] if args.calibrate else []
+    words += [f"--held-out {Path(args.held_out).name}"] if args.held_out else []
+    words += [f"--directions {args.directions.name}"] if args.directions else []
     words += [f"--opset {args.opset}"] if args.opset else []
     words += [f"--atol {args.atol}"] if args.atol is not None else []
     return " ".join(words)

@@ -1,5 +1,6 @@
 """Random models with nothing left at its neutral start, for the export's tests."""
 
+import dataclasses
 from typing import TypeVar
 
 import torch
@@ -26,7 +27,8 @@ def randomised(module: Module) -> Module:
     return module
 
 
-def small_model() -> WaGI:
+def small_model(aligner: str = "ada") -> WaGI:
     """The smoke preset at 32 px."""
     torch.manual_seed(5)
-    return randomised(WaGI(*(build_part(CONFIG, part) for part in PARTS)).eval())
+    config = dataclasses.replace(CONFIG, aligner=aligner)
+    return randomised(WaGI(*(build_part(config, part) for part in PARTS)).eval())

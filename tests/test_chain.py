@@ -1,4 +1,4 @@
-"""The order of an inversion is written once, as data; the arithmetic between graphs has one ONNX twin."""
+"""The order of an inversion and an edit is written once, as data; what lies between has one ONNX twin."""
 
 import numpy as np
 import onnxruntime
@@ -10,10 +10,11 @@ from tolerances import TOL
 import wagi_rt
 from export.glue import write_glue
 from wagi_rt import chain, manifest
-from wagi_rt.chain import FADE, FUSED, GLUE, INVERSION, LOW_FIDELITY, STEPS, Chain, walk
+from wagi_rt.chain import EDIT, FUSED, GLUE, OPENING, edit, fused, inversion, walk
 from wagi_rt.errors import UserError
 
 SIZE, RESOLUTION = 128, 64
+INVERSION = inversion("ada")
 
 
 @pytest.fixture(scope="module", params=[SIZE, RESOLUTION], ids=["reduced", "same size"])
@@ -57,7 +58,10 @@ def test_low_fidelity_is_a_valid_image():
     np.testing.assert_array_equal(chain.subtract(naive, naive / 2, 64), naive / 2)
 
 
-@pytest.mark.parametrize("steps", [INVERSION, FUSED])
+CHAINS = [OPENING, FUSED, *(make(kind) for make in (inversion, edit) for kind in ("ada", "flow"))]
+
+
+@pytest.mark.parametrize("steps", [*CHAINS, *(fused(edit(kind), EDIT) for kind in ("ada", "flow"))])
 def test_every_step_finds_what_it_reads(steps):
     known = set(steps.inputs)
     for step in steps.steps:
@@ -73,33 +77,10 @@ def test_only_what_glue_needs_leaves_the_device():
     assert not kept["naive"] and not kept["decode"]
 
 
-def edit_chain() -> Chain:
-    """An edit in the way that WaGI.edit goes: prefix and naive run twice, for the source and for the edit."""
-    edited = (("ws", "ws_edit"), ("feature", "feature_edit"), ("skip", "skip_edit"))
-    return Chain(
-        ("image", "ws_edit"),
-        (
-            *INVERSION.steps[:-2],
-            STEPS["prefix"]._replace(renamed=edited),
-            STEPS["naive"]._replace(renamed=(*edited, ("image", "naive_edit"))),
-            LOW_FIDELITY._replace(renamed=(("naive", "naive_edit"), ("naive_r", "after"))),
-            FADE._replace(renamed=(("before", "naive_r"),)),
-            STEPS["align"]._replace(renamed=(("residual", "faded"), ("naive_r", "after"))),
-            STEPS["decode"]._replace(renamed=(*edited, ("image", "result"))),
-        ),
-        ("result", "naive_edit"),
-    )
-
-
-def test_an_edit_is_just_another_tuple_of_steps(bundle):
-    """Editing nothing is the inversion; another latent gives that latent's naive image."""
-    with wagi_rt.load(bundle, threads=1) as session:
-        image = random(2, 3, session.size, session.size) / 1.5
-        inversion = session.run(image)
-        same = session.engine.run_chain(edit_chain(), {"image": image, "ws_edit": inversion.ws})
-        np.testing.assert_array_equal(same["result"], inversion.image)
-        other = session.engine.run_chain(edit_chain(), {"image": image, "ws_edit": inversion.ws[::-1].copy()})
-        np.testing.assert_array_equal(other["naive_edit"], inversion.naive[::-1])
+def test_only_ada_is_run_where_nothing_moves():
+    """A flow aligner leaves an inversion's residual as it is, so an inversion holds none."""
+    assert [name for name in inversion("flow").graphs] == ["encoder", "prefix", "naive", "decode"]
+    assert inversion("flow").steps[-1].reads["aligned"] == "residual"
 
 
 def test_inputs_that_do_not_fit_are_named(bundle):
@@ -113,9 +94,7 @@ def test_inputs_that_do_not_fit_are_named(bundle):
 def test_walking_shows_every_step(bundle):
     with wagi_rt.load(bundle, threads=1) as session:
         tensors = {"image": random(1, 3, session.size, session.size)}
-        steps = walk(
-            INVERSION, tensors, lambda step, given: session.engine.run(step.name, given), RESOLUTION
-        )
+        steps = walk(INVERSION, tensors, lambda step, given: session.engine.run(step.name, given), RESOLUTION)
         seen = {step.name: (set(inputs), set(outputs)) for step, inputs, outputs in steps}
     assert seen["naive"] == ({"ws", "feature", "skip"}, {"image"})
     assert list(seen) == [step.name for step in INVERSION.steps]

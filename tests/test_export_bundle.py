@@ -28,6 +28,8 @@ from wagi_rt.errors import UserError
 from wagi_rt.probes import images as seeded_images
 
 GRAPHS = ("encoder", "prefix", "naive", "align", "decode")
+FUSED = ("pipeline", "edit")
+WHOLE = ("inversion", "editing", "no change", "batch 1 = 3")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def command(name: str, *words: object) -> int:
 def test_parity_of_every_graph_and_the_pipeline(exported, model: WaGI) -> None:
     rows = exported[1].rows
     print("\n" + table(*exported[1]))
-    assert [row.name for row in rows] == [*GRAPHS, "pipeline", "inversion", "batch 1 = 3"]
+    assert [row.name for row in rows] == [*GRAPHS, *FUSED, *WHOLE]
     assert all(row.difference < EXPORT_ATOL for row in rows)
     assert all(row.scale > 0.1 and 80 < row.psnr < 200 for row in rows)
 
@@ -115,11 +117,11 @@ def test_inlined_graph_is_equal(exported) -> None:
 
 
 def test_checker_and_wavelet_nodes(exported) -> None:
-    for name in (*GRAPHS, "pipeline"):
+    for name in (*GRAPHS, *FUSED):
         onnx.checker.check_model(str(exported[0] / f"{name}.onnx"), full_check=True)
         graph = onnx.load(exported[0] / f"{name}.onnx", load_external_data=False)
         nodes = [node for node in graph.graph.node if node.domain == "wagi"]
-        assert len(nodes) == {"naive": 1, "decode": 1, "pipeline": 2}.get(name, 0), "one per image"
+        assert len(nodes) == {"naive": 1, "decode": 1, "pipeline": 2, "edit": 2}.get(name, 0), "one per image"
         assert {node.op_type for node in nodes} == {function.name for function in graph.functions}
         for node in nodes:
             assert {a.name: a.s for a in node.attribute} == {
@@ -141,20 +143,22 @@ def stored_places(folder: Path, name: str) -> set:
 
 def test_no_tensor_is_stored_twice(exported) -> None:
     """Both generator passes, and the pipeline, point at the same places of the weights file."""
-    places = {name: stored_places(exported[0], name) for name in (*GRAPHS, "pipeline")}
+    places = {name: stored_places(exported[0], name) for name in (*GRAPHS, *FUSED)}
     assert len(places["naive"]) > 5
     assert places["naive"] <= places["decode"]
     assert places["pipeline"] == set().union(*(places[name] for name in GRAPHS))
+    assert places["edit"] == set().union(*(places[name] for name in GRAPHS[1:]))
 
 
 def test_pipeline_computes_shared_parts_once(exported) -> None:
     """The styles of both passes, and the layers up to the first gate."""
     products = {}
-    for name in (*GRAPHS, "pipeline"):
+    for name in (*GRAPHS, *FUSED):
         nodes = onnx.load(exported[0] / f"{name}.onnx", load_external_data=False).graph.node
         products[name] = sum(node.op_type == "MatMul" for node in nodes)
     assert products["naive"] == products["decode"] > 0
     assert products["pipeline"] == sum(products[name] for name in GRAPHS) - products["naive"]
+    assert products["edit"] == sum(products[name] for name in GRAPHS[1:]) - products["naive"]
 
 
 def test_manifest_is_complete_and_private(exported, model: WaGI) -> None:
@@ -162,7 +166,7 @@ def test_manifest_is_complete_and_private(exported, model: WaGI) -> None:
     assert (manifest.size, manifest.resolution, manifest.n_latent) == (32, 32, model.generator.n_latent)
     assert manifest.precision == "fp32" and manifest.tolerance == 1e-3
     assert set(manifest.files) == {"weights.bin"} and manifest.default == "pipeline"
-    assert set(manifest.graphs) == {*GRAPHS, "pipeline"}
+    assert set(manifest.graphs) == {*GRAPHS, *FUSED}
     for graph in manifest.graphs.values():
         assert graph.parity["max_abs"] < EXPORT_ATOL and graph.parity["psnr_db"] > graph.limit_psnr_db == 80
         assert graph.max_activation is not None and 0.1 < graph.max_activation < 1000
@@ -198,7 +202,7 @@ def test_commands_export_check_and_notice_damage(checkpoint, quick, tmp_path, ca
     out = tmp_path / "made"
     assert command("to_onnx", "--checkpoint", checkpoint, "-o", out, "--name", "portraits") == 0
     printed = capsys.readouterr().out
-    assert all(f"{name} " in printed for name in (*GRAPHS, "pipeline")) and "FAIL" not in printed
+    assert all(f"{name} " in printed for name in (*GRAPHS, *FUSED)) and "FAIL" not in printed
     source = manifests.read(out).source
     assert source["config"]["size"] == 32 and len(source["checkpoint_sha256"]) == 64
     assert command("check_parity", out) == 0

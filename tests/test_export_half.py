@@ -28,7 +28,7 @@ from wagi_rt.errors import UserError
 from wagi_rt.metrics import psnr
 
 LIMIT_DB = 55
-GRAPHS = ("encoder", "prefix", "naive", "align", "decode", "pipeline")
+GRAPHS = ("encoder", "prefix", "naive", "align", "decode", "pipeline", "edit")
 
 
 @pytest.fixture(scope="module")

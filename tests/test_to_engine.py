@@ -20,7 +20,7 @@ from export.engine_build import Options, build
 from export.engine_check import psnr_db
 from export.to_engine import main
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import INVERSION
+from wagi_rt.chain import inversion
 from wagi_rt.engines import trt_plans
 from wagi_rt.engines.trt import TrtEngine
 from wagi_rt.engines.trt_program import logger
@@ -69,7 +69,7 @@ def test_what_it_builds_the_runtime_runs(tmp_path, capsys, which, default):
     assert run(folder, "--engines", which, "--max-batch", 3) == 0
     captured = capsys.readouterr()
     built = [line.split()[0] for line in captured.out.splitlines()[1:-2]]
-    assert built == ["pipeline"] * (which == "all") + [step.name for step in INVERSION.steps]
+    assert built == ["pipeline"] * (which == "all") + [step.name for step in inversion("ada").steps]
     assert f"building {built[-1]} ({len(built)} of {len(built)})" in captured.err
     images = pictures(3)
     with wagi_rt.load(folder, threads=1) as session, TrtEngine(session.manifest) as backend:

@@ -13,11 +13,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from wagi_rt.directions import Direction, write
+
 node = helper.make_node
 N_LATENT, STYLE_DIM, CODE = 8, 32, 8  # 8 * 32 >= 3 * 8 * 8 values of the blurred image
 BLUR = 3 * CODE * CODE
 FEATURE = (4, 16, 16)
 SKIP = (12, 8, 8)
+GENERATOR = "a" * 64
 
 
 def write_tiny_bundle(
@@ -30,10 +33,14 @@ def write_tiny_bundle(
     external: bool = False,
     pipeline: bool = False,
     default: str = "graphs",
+    schema: int = 2,
+    aligner: str = "ada",
+    directions: tuple[Direction, ...] = (),
 ) -> Path:
     """Write the bundle and return its folder; external=True keeps a weight in weights.bin, listed by hash.
 
-    pipeline=True adds the same inversion as one graph; `default` is what the manifest names.
+    pipeline=True adds the same inversion as one graph; `default` is what the manifest names. Schema 3 has an
+    aligner, directions and a generator's hash.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {
@@ -46,10 +53,13 @@ def write_tiny_bundle(
         "result": [3, size, size],
         "feature": list(FEATURE),
         "skip": list(SKIP),
+        "edit_naive_r": [3, resolution, resolution],
+        "edit_feature": list(FEATURE),
     }
     graphs = {}
     models = {
-        graph: _model(graph, *parts, shapes) for graph, parts in _graphs(size, resolution, keep).items()
+        graph: _model(graph, *parts, shapes)
+        for graph, parts in _graphs(size, resolution, keep, aligner).items()
     }
     if pipeline:
         models["pipeline"] = _model("pipeline", *_pipeline(models, size // resolution), shapes)
@@ -68,7 +78,7 @@ def write_tiny_bundle(
             "limit_psnr_db": 55.0,
         }
     manifest = {
-        "schema": 2,
+        "schema": schema,
         "name": name,
         "size": size,
         "resolution": resolution,
@@ -82,8 +92,20 @@ def write_tiny_bundle(
         "source": {"checkpoint": "none"},
         "tolerance": 1e-3,
     }
+    if schema == 3:
+        manifest |= {"aligner": aligner, "generator": GENERATOR, "naive": "full", "full_detail": False}
+        manifest["directions"] = _packed(directions, folder)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return folder
+
+
+def _packed(directions: tuple[Direction, ...], folder: Path) -> dict:
+    entries = {}
+    for direction in directions:
+        path = folder / f"{direction.name}.safetensors"
+        write(path, direction)
+        entries[direction.name] = {"file": path.name, "sha256": sha256(path), **direction.facts()}
+    return entries
 
 
 def edit_manifest(folder: Path, **changes: object) -> None:
@@ -115,7 +137,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _graphs(size: int, resolution: int, keep: float) -> dict:
+def _graphs(size: int, resolution: int, keep: float, aligner: str) -> dict:
     """Graph -> (inputs, outputs, nodes, weights)."""
     base_nodes, base_weights = _base(size)
     nothing = [
@@ -129,11 +151,14 @@ def _graphs(size: int, resolution: int, keep: float) -> dict:
     ]
     grow = np.array([1, 1, size / resolution, size / resolution], np.float32)
     shared = ["ws", "feature", "skip"]
+    align = {
+        "align": (["residual", "naive_r"], ["aligned"], nothing, {"none": np.zeros((3, 1, 1), np.float32)})
+    }
     return {
         "encoder": (["image_r"], ["ws"], *_encoder(resolution // CODE)),
         "prefix": (["ws"], ["feature", "skip"], *_prefix()),
         "naive": (shared, ["image"], [*base_nodes, node("Identity", ["base"], ["image"])], base_weights),
-        "align": (["residual", "naive_r"], ["aligned"], nothing, {"none": np.zeros((3, 1, 1), np.float32)}),
+        **(align if aligner == "ada" else {"move": _move()}),
         "decode": (
             [*shared, "aligned"],
             ["image"],
@@ -141,6 +166,20 @@ def _graphs(size: int, resolution: int, keep: float) -> dict:
             {**base_weights, "grow": grow, "keep": np.array(keep, np.float32)},
         ),
     }
+
+
+def _move() -> tuple[list, list, list, dict]:
+    """The residual less half of the change of the naive image, and of the state below the gates."""
+    nodes = [
+        node("Sub", ["edit_naive_r", "naive_r"], ["change"]),
+        node("Sub", ["edit_feature", "feature"], ["step"]),
+        node("ReduceMean", ["step", "all"], ["mean"], keepdims=1),
+        node("Add", ["change", "mean"], ["both"]),
+        node("Mul", ["both", "half"], ["part"]),
+        node("Sub", ["residual", "part"], ["aligned"]),
+    ]
+    inputs = ["residual", "naive_r", "edit_naive_r", "feature", "edit_feature"]
+    return inputs, ["aligned"], nodes, {"all": ints(1, 2, 3), "half": np.array(0.5, np.float32)}
 
 
 def _encoder(side: int) -> tuple[list, dict]:

@@ -9,7 +9,6 @@ from onnx import load
 
 from export.glue import write_glue
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import INVERSION
 from wagi_rt.engines import trt_plans
 from wagi_rt.engines.base import EngineChoice
 from wagi_rt.engines.trt import TrtEngine
@@ -32,8 +31,8 @@ def build(bundle, folder, gpu=GPU, version=VERSION, names=None, **changes):
     """Fake plans of every engine in the cache; returns the cache folder. `changes` are the records'."""
     manifest = manifests.read(bundle)
     target = trt_plans.target(manifest, gpu, version)
-    glue = [step.name for step in INVERSION.steps if step.is_glue]
-    for name in names or [*manifest.graphs, *glue]:
+    steps = (*manifest.inversion.steps, *manifest.edit.steps)
+    for name in names or [*manifest.graphs, *dict.fromkeys(step.name for step in steps if step.is_glue)]:
         graph = manifest.graphs.get(name)
         path = manifest.folder / graph.file if graph else write_glue(manifest, name, folder)
         plan = make_plan(load(path), (1, 1, MOST))

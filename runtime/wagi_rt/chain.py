@@ -1,4 +1,4 @@
-"""The order of the graphs, written once: an inversion (later an edit) as named steps, and what lies between.
+"""The order of the graphs, written once: an inversion and an edit as named steps, and what lies between.
 
 A chain is data. Whoever runs, joins, builds or checks graphs walks over one: the engines, the TensorRT
 program, export/{glue, graphs, pipeline, parity, engine_check}. A step is a graph of the bundle or one of the
@@ -131,30 +131,75 @@ GLUE: dict[str, Callable[..., np.ndarray]] = {
 
 # ---------------------------------------------------------------------------------------------- the chains
 
+PIPELINE, EDIT = "pipeline", "edit"  # the graphs that hold a whole inversion, and a whole edit
+RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the image
+EDIT_RESULTS = ("edit_naive_r", "result")
+ALIGNERS = ("ada", "flow")
+_STATE = ("ws", "feature", "skip")
+_OF_EDIT = tuple((name, f"edit_{name}") for name in (*_STATE, "naive", "naive_r"))
+
 SHRINK = Step("shrink", ("image",), ("image_r",))
+ENCODER = Step("encoder", ("image_r",), ("ws",))
+PREFIX = Step("prefix", ("ws",), ("feature", "skip"))
+NAIVE = Step("naive", _STATE, ("image",), (("image", "naive"),))
 LOW_FIDELITY = Step("low_fidelity", ("naive",), ("naive_r",))
 SUBTRACT = Step("subtract", ("image_r", "naive_r"), ("residual",))
 FADE = Step("fade", ("residual", "before", "after"), ("faded",))
-PIPELINE = "pipeline"  # the graph that holds a whole inversion
-RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the image
-_STATE = ("ws", "feature", "skip")
+ALIGN = Step("align", ("residual", "naive_r"), ("aligned",))
+MOVE = Step("move", ("residual", "naive_r", "edit_naive_r", "feature", "edit_feature"), ("aligned",))
+DECODE = Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),))
+
+# The start of an inversion, to what every later edit of the picture needs.
+OPENING = Chain(("image",), (SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY), ("image_r", "ws", "naive_r"))
+
+
 # The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
-INVERSION = Chain(
-    ("image",),
-    (
-        SHRINK,
-        Step("encoder", ("image_r",), ("ws",)),
-        Step("prefix", ("ws",), ("feature", "skip")),
-        Step("naive", _STATE, ("image",), (("image", "naive"),)),
-        LOW_FIDELITY,
-        SUBTRACT,
-        Step("align", ("residual", "naive_r"), ("aligned",)),
-        Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),)),
-    ),
-    RESULTS,
-)
-FUSED = Chain(("image",), (Step(PIPELINE, ("image",), RESULTS),), RESULTS)
-STEPS = {step.name: step for step in (*INVERSION.steps, FADE, *FUSED.steps)}
+def inversion(aligner: str) -> Chain:
+    """An inversion by separate graphs. Detail that need not move needs no flow aligner."""
+    last = (ALIGN, DECODE) if aligner == "ada" else (_renamed(DECODE, aligned="residual"),)
+    return Chain(("image",), (*OPENING.steps, SUBTRACT, *last), RESULTS)
+
+
+def edit(aligner: str) -> Chain:
+    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`."""
+    prefix, naive, low_fidelity, decode = (
+        _renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, NAIVE, LOW_FIDELITY, DECODE)
+    )
+    aligned = {
+        "ada": (
+            _renamed(FADE, before="naive_r", after="edit_naive_r"),
+            _renamed(ALIGN, residual="faded", naive_r="edit_naive_r"),
+        ),
+        "flow": (MOVE,),
+    }[aligner]
+    inputs = ("image_r", "naive_r", "edit_ws") + ("feature",) * (aligner == "flow")
+    return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, decode), EDIT_RESULTS)
+
+
+def opening(aligner: str) -> Chain:
+    """OPENING with all that `edit` reads of it."""
+    return OPENING.yielding(*OPENING.outputs, *("feature",) * (aligner == "flow"))
+
+
+def _renamed(step: Step, **names: str) -> Step:
+    """The step with other names of the chain's."""
+    every = {own: names.get(name, name) for own, name in {**step.reads, **step.makes}.items()}
+    return step._replace(renamed=tuple((own, name) for own, name in every.items() if name != own))
+
+
+def fused(chain: Chain, name: str) -> Chain:
+    """The chain as one graph."""
+    return Chain(chain.inputs, (Step(name, chain.inputs, chain.outputs),), chain.outputs)
+
+
+FUSED = fused(inversion("ada"), PIPELINE)  # whatever the aligner
+# Every step by name, under its own names; a graph `edit` reads what its aligner needs.
+STEPS = {
+    step.name: step
+    for step in (
+        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, SUBTRACT, FADE, ALIGN, MOVE, DECODE, *FUSED.steps
+    )
+}  # fmt: skip
 
 
 def shapes(
@@ -164,7 +209,8 @@ def shapes(
     large = dict.fromkeys(("image", "naive", "result"), (3, size, size))
     names = ("image_r", "naive_r", "residual", "before", "after", "faded", "aligned")
     small = dict.fromkeys(names, (3, resolution, resolution))
-    return {**large, **small, "ws": latents, **state}
+    known = {**large, **small, "ws": latents, **state}
+    return known | {edited: known[name] for name, edited in _OF_EDIT}
 
 
 def walk(

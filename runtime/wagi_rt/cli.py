@@ -30,6 +30,7 @@ examples:
   wagi-rt invert photos/ -o out/ --recursive --skip-existing   with its sub-folders, where a run was stopped
   wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
   wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
+  wagi-rt edit photo.jpg -o out.png --set smile=+1             more of an attribute; --list shows which
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
@@ -128,7 +129,7 @@ def _add_invert(commands: Any) -> None:
         "FOLDER-wagi beside a folder)",
     )
     _add_engine(invert)
-    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
+    _add_run(invert)
     add("--fit", choices=("crop", "pad", "stretch", "face"), default="crop",
         help="how a picture becomes square: its centre, white bars, or stretched (default crop); face: each "
         "face is found, turned upright, inverted and put back into the whole photo")  # fmt: skip
@@ -139,17 +140,14 @@ def _add_invert(commands: Any) -> None:
         help="also draw input, naive inversion and WaGI side by side into this file",
     )
     add("--naive", metavar="DIR", help="also write the naive inversions into this folder")
+    add(
+        "--latents",
+        metavar="FILE|DIR",
+        help="also keep what `edit --from` needs: a .npz, or a folder of them",
+    )
     add("--warm", action="store_true",
         help="run once on grey images first, so that no image pays for the engine's first run")  # fmt: skip
     add("--format", choices=("png", "jpg", "webp"), help="of the outputs (default: -o's suffix, else png)")
-    add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
-    existing = invert.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    existing.add_argument("--skip-existing", action="store_true", help="leave out images that have theirs")
-    add("-r", "--recursive", action="store_true", help="also the images in sub-folders, into sub-folders")
-    add("--max-pixels", type=_positive, metavar="N",
-        help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
-    add("-q", "--quiet", action="store_true", help="errors only")
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
 
@@ -173,6 +171,46 @@ def _faces(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _add_edit(commands: Any) -> None:
+    edit = commands.add_parser(
+        "edit", help="edit images", description="Edit images along directions in the model's latents."
+    )
+    add = edit.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="image files, folders of images, or - for stdin")
+    add("-o", "--output", metavar="OUT", help="as for invert; .gif with --sweep")
+    add("--from", dest="kept", nargs="+", metavar="FILE",
+        help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
+    add("--set", action="append", default=[], metavar="NAME=STRENGTH",
+        help="more of an attribute (or less), as often as wanted; names: --list")  # fmt: skip
+    add("--direction", action="append", default=[], metavar="FILE=STRENGTH",
+        help="the same with a direction from a .safetensors file")  # fmt: skip
+    add("--sweep", metavar="NAME=FROM:TO:COUNT",
+        help="one attribute in steps, side by side or as an animation (.gif); NAME or a file")  # fmt: skip
+    add("--list", action="store_true", help="the model's directions, and what they were measured to do")
+    add("--compare", metavar="SHEET", help="also draw input, naive edit and edit side by side into this file")
+    add("--naive", metavar="DIR", help="also write the naive edits into this folder")
+    add("--format", choices=("png", "jpg", "webp", "gif"), help="of the outputs (gif: with --sweep)")
+    _add_engine(edit)
+    _add_run(edit)
+    add("--fit", choices=("crop", "pad", "stretch"), default="crop",
+        help="how a picture becomes square: its centre, white bars, or stretched (default crop)")  # fmt: skip
+    edit.set_defaults(faces_out=None, latents=None)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """What happens around the model."""
+    add = parser.add_argument
+    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
+    add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    existing.add_argument("--skip-existing", action="store_true", help="leave out images that have theirs")
+    add("-r", "--recursive", action="store_true", help="also the images in sub-folders, into sub-folders")
+    add("--max-pixels", type=_positive, metavar="N",
+        help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
+    add("-q", "--quiet", action="store_true", help="errors only")
 
 
 def _add_info(commands: Any) -> None:
@@ -210,6 +248,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     _add_invert(commands)
+    _add_edit(commands)
     _add_info(commands)
     _add_bench(commands)
     _add_faces(commands)
@@ -286,6 +325,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         from wagi_rt.commands.invert import invert
 
         return invert(args)
+    if args.command == "edit":
+        from wagi_rt.commands.edit import edit
+
+        return edit(args)
     if args.command == "info":
         from wagi_rt.commands.info import info
 

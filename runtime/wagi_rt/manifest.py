@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from wagi_rt import chain, integrity
-from wagi_rt.chain import FUSED, INVERSION, PIPELINE, Chain, Shapes, Step
+from wagi_rt import chain, directions, files, integrity
+from wagi_rt.chain import EDIT, PIPELINE, Chain, Shapes, Step
+from wagi_rt.directions import Direction
 from wagi_rt.errors import UserError, printable
 from wagi_rt.files import file_sha256 as file_sha256
 from wagi_rt.integrity import REMEDY
 
-SCHEMA = 2
+SCHEMA, OLDER = 3, (2,)  # a bundle of schema 2 has ADA, no graph `edit` and no directions
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
@@ -42,11 +43,27 @@ class Graph(NamedTuple):
     max_activation: float | None = None  # largest absolute value inside the graph, measured on data
 
 
+class NaiveErrors(NamedTuple):
+    """Mean squared errors of the naive inversions of held-out pictures, at the residual's resolution."""
+
+    count: int
+    mean: float
+    quantiles: Mapping[float, float]  # share of the pictures below -> error
+
+
+class Packed(NamedTuple):
+    """A direction in a bundle: its file, and what it was measured to do (its vector is not read yet)."""
+
+    file: str
+    sha256: str
+    facts: Direction
+
+
 class Manifest(NamedTuple):
     """A checked manifest.json. `size` is the image's, `resolution` the encoder's and residual's side.
 
-    `graphs` holds those of chain.INVERSION and, in most bundles, chain.PIPELINE; `default` is what runs
-    unless asked otherwise: "pipeline" or "graphs".
+    `graphs` holds those of `inversion` and `edit` and, in most bundles, chain.PIPELINE and chain.EDIT;
+    `default` is what runs unless asked otherwise: "pipeline" or "graphs".
     """
 
     folder: Path
@@ -63,11 +80,41 @@ class Manifest(NamedTuple):
     source: dict[str, Any]
     default: str
     sha256: str  # of manifest.json, which holds the hash of every other file
+    aligner: str  # of chain.ALIGNERS
+    generator: str  # the hash of the generator in whose latents directions and kept pictures live
+    directions: dict[str, Packed]
+    naive_errors: NaiveErrors | None
+
+    @property
+    def inversion(self) -> Chain:
+        """An inversion by separate graphs."""
+        return chain.inversion(self.aligner)
+
+    @property
+    def edit(self) -> Chain:
+        """An edit by separate graphs."""
+        return chain.edit(self.aligner)
 
     @property
     def chain(self) -> Chain:
         """The way that an inversion runs unless asked otherwise."""
-        return FUSED if self.default == PIPELINE else INVERSION
+        return chain.FUSED if self.default == PIPELINE else self.inversion
+
+    @property
+    def edit_chain(self) -> Chain:
+        """The way that an edit runs unless asked otherwise."""
+        return chain.fused(self.edit, EDIT) if self.default == PIPELINE and EDIT in self.graphs else self.edit
+
+    @property
+    def parts(self) -> dict[str, Step]:
+        """The graphs that a whole bundle has, in running order: separate ones, then fused ones."""
+        return {**self.inversion.graphs, **self.edit.graphs, **self.fused}
+
+    @property
+    def fused(self) -> dict[str, Step]:
+        """The graphs of the bundle that hold whole chains."""
+        known = {**chain.FUSED.graphs, **chain.fused(self.edit, EDIT).graphs}
+        return {name: step for name, step in known.items() if name in self.graphs}
 
     @property
     def shapes(self) -> Shapes:
@@ -84,6 +131,20 @@ class Manifest(NamedTuple):
     def hashes(self) -> dict[str, str]:
         """File -> SHA-256 of all graphs and weights: what the model computes, not how it is described."""
         return {graph.file: graph.sha256 for graph in self.graphs.values()} | self.files
+
+    @property
+    def latent_space(self) -> str:
+        """A name that two bundles share where latents of one mean the same in the other."""
+        return self.generator or files.key(sorted(self.hashes.items()))
+
+    def direction(self, name: str) -> Direction:
+        """A direction with its vector. UserError (status 2) for a name that the bundle does not have."""
+        if name not in self.directions:
+            raise directions.unknown(name, self.directions)
+        path = self.folder / self.directions[name].file
+        found = directions.read(path)
+        directions.require_fit(found, self.n_latent, self.style_dim, self.generator, str(path))
+        return found
 
     @property
     def total_bytes(self) -> int:
@@ -120,7 +181,8 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
         raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
     graphs = [graph.file for graph in manifest.graphs.values()]
-    integrity.check(folder, manifest.hashes, graphs, thorough)
+    packed = {one.file: one.sha256 for one in manifest.directions.values()}
+    integrity.check(folder, {**manifest.hashes, **packed}, graphs, thorough)
     return manifest
 
 
@@ -185,9 +247,10 @@ class _Checker:
         if not isinstance(data, dict):
             raise self.fail("must hold one JSON object")
         schema = self.get(data, "schema", int)
-        if schema != SCHEMA:
+        if schema not in (SCHEMA, *OLDER):
+            known = " and ".join(map(str, (*OLDER, SCHEMA)))
             raise UserError(
-                f"{self.path}: schema {schema} is unknown, this version reads schema {SCHEMA}; "
+                f"{self.path}: schema {schema} is unknown, this version reads schemas {known}; "
                 "install the matching wagi version or export the bundle again"
             )
         size, resolution = self.positive(data, "size"), self.positive(data, "resolution")
@@ -202,7 +265,8 @@ class _Checker:
                 f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{printable(precision)[:80]}'"
             )
         graphs = self.get(data, "graphs", dict)
-        for name in INVERSION.graphs:
+        aligner = self.added(data) if schema == SCHEMA else "ada"
+        for name in {**chain.inversion(aligner).graphs, **chain.edit(aligner).graphs}:
             if name not in graphs:
                 raise self.fail(f"graph '{name}' is missing")
         files = self.get(data, "files", dict) if "files" in data else {}
@@ -224,9 +288,52 @@ class _Checker:
             source=self.get(data, "source", dict) if "source" in data else {},
             default=self.default(data, graphs),
             sha256=sha256,
+            aligner=aligner,
+            generator=str(self.get(data, "generator", str)) if schema == SCHEMA else "",
+            directions=self.directions(data) if "directions" in data else {},
+            naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
         )
         self.contract(manifest)
         return manifest
+
+    def added(self, data: dict[str, Any]) -> str:
+        """What schema 3 says of the model besides; returns its aligner. UserError for what comes later."""
+        aligner = str(self.get(data, "aligner", str))
+        for key, value, known in (
+            ("aligner", aligner, chain.ALIGNERS),
+            ("naive", self.get(data, "naive", str), ("full",)),
+            ("full_detail", data.get("full_detail", False), (False,)),
+        ):
+            if value not in known:
+                wanted = " or ".join(str(one).lower() for one in known)
+                raise UserError(
+                    f"{self.path}: this version knows '{key}' {wanted} only, not "
+                    f"{printable(str(value))[:80]}; install the matching wagi version"
+                )
+        return aligner
+
+    def directions(self, data: dict[str, Any]) -> dict[str, Packed]:
+        """{name: {"file", "sha256", and the facts of wagi_rt.directions.Direction}}."""
+        found = {}
+        for name, entry in self.get(data, "directions", dict).items():
+            where = f"directions.{printable(name)[:80]}"
+            if not isinstance(entry, dict):
+                raise self.fail(f"key '{where}' must be a dict, not {type(entry).__name__}")
+            facts = directions.checked({**entry, "name": name}, f"{self.path}: {where}")
+            file = self.file(self.get(entry, "file", str, f"{where}."), f"key '{where}.file'")
+            found[name] = Packed(file, self.hash(entry.get("sha256"), f"key '{where}.sha256'"), facts)
+        return found
+
+    def naive_errors(self, data: dict[str, Any]) -> NaiveErrors:
+        found, where = self.get(data, "naive_errors", dict), "naive_errors."
+        try:
+            quantiles = {float(share): float(value) for share, value in found["quantiles"].items()}
+            mean = float(self.get(found, "mean", float, where))
+        except (KeyError, AttributeError, TypeError, ValueError):
+            raise self.fail(f"key '{where}quantiles' must give an error for each share") from None
+        if not quantiles or not all(map(math.isfinite, (mean, *quantiles.values()))):
+            raise self.fail("key 'naive_errors' must hold finite numbers")
+        return NaiveErrors(int(self.get(found, "count", int, where)), mean, quantiles)
 
     def default(self, data: dict[str, Any], graphs: dict[str, Any]) -> str:
         """The way an inversion runs."""
@@ -273,9 +380,8 @@ class _Checker:
         return shapes
 
     def contract(self, manifest: Manifest) -> None:
-        """The tensors of all graphs fit the inversion and each other."""
-        fused = FUSED.graphs if PIPELINE in manifest.graphs else {}
-        for name, step in {**INVERSION.graphs, **fused}.items():
+        """The tensors of all graphs fit the chains and each other."""
+        for name, step in manifest.parts.items():
             graph = manifest.graphs[name]
             for kind, own, found in (
                 ("inputs", step.reads, graph.inputs),

@@ -1,7 +1,8 @@
 """Values of the PyTorch model that travel with a bundle, by which an engine is judged.
 
 The manifest's `source.probes` holds, for images that a seed describes, 64 values of each graph's result in
-PyTorch in FP32: {"seed", "values": {graph: {output: [64 numbers]}}}.
+PyTorch in FP32, as in an inversion and in the edit that `edited` describes:
+{"seed", "values": {graph: {output: [64 numbers]}}}.
 """
 
 from __future__ import annotations
@@ -10,11 +11,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wagi_rt.chain import INVERSION
+from wagi_rt.chain import EDIT, MOVE, Step
 from wagi_rt.manifest import Manifest
 
 BATCH, COUNT = 3, 64
 _COARSEST = 4
+
+
+def judged(manifest: Manifest) -> dict[str, Step]:
+    """What is judged by values: the separate graphs of an inversion, then those that only an edit has."""
+    rows = dict(manifest.inversion.graphs)
+    rows |= {name: step for name, step in manifest.edit.graphs.items() if name == MOVE.name}
+    return rows | {name: step for name, step in manifest.fused.items() if name == EDIT}
+
+
+def edited(ws: np.ndarray) -> np.ndarray:  # [N, n_latent, style_dim] => the same
+    """Latents of a change that everybody can repeat, as large as half of their own spread."""
+    step = np.random.default_rng(COUNT).uniform(-1, 1, ws.shape[-1]).astype(ws.dtype)
+    return ws + ws.dtype.type(0.5) * ws.std(axis=(1, 2), keepdims=True) * step
 
 
 class Probes(NamedTuple):
@@ -31,7 +45,7 @@ def stored(manifest: Manifest) -> Probes | None:
         seed, values = found["seed"], found["values"]
         probes = {
             name: {output: np.array(values[name][output], np.float32) for output in step.outputs}
-            for name, step in INVERSION.graphs.items()
+            for name, step in judged(manifest).items()
             if name in values
         }
     except (KeyError, TypeError, ValueError, OverflowError):

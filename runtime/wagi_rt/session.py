@@ -12,7 +12,8 @@ import numpy as np
 
 from wagi_rt import backends, decoding, pictures, probes
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import INVERSION, RESULTS, Chain
+from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, opening
+from wagi_rt.directions import Direction
 from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.pictures import Prepared
@@ -20,11 +21,13 @@ from wagi_rt.pictures import Prepared
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from wagi_rt.face import Face
+
     Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image | np.ndarray
 
 
 class Inversion(NamedTuple):
-    """The tensors of an inversion; float32, images not clipped. R is the manifest's `resolution`.
+    """The tensors of an inversion or an edit; float32, images not clipped. R is the manifest's `resolution`.
 
     The last three only where they were asked for (Session.run, naive=True).
     """
@@ -38,10 +41,11 @@ class Inversion(NamedTuple):
 
 
 class Result:
-    """One inverted picture. Images are uint8: `image` and `input` [S, S, 3], `naive_r` [R, R, 3], and, in a
-    session opened with naive=True, `naive` [S, S, 3]. `ws` is [n_latent, style_dim] float32.
+    """One inverted or edited picture. Images are uint8: `image` and `input` [S, S, 3] (`input` [R, R, 3]
+    where only that was kept), `naive_r` [R, R, 3], and, in a session opened with naive=True, `naive`
+    [S, S, 3]. `ws` is [n_latent, style_dim] float32.
 
-    `input` and `naive_r` are converted when they are first asked for.
+    `input` and `naive_r` are converted when they are first asked for; `naive_float` is [3, R, R] in [-1, 1].
     """
 
     def __init__(
@@ -54,11 +58,11 @@ class Result:
         notes: Sequence[str] = (),
     ) -> None:
         self.image, self.naive, self.ws, self.notes = image, naive, ws, notes
-        self._naive_r, self._source = naive_r, source
+        self.naive_float, self._source = naive_r, source
 
     @cached_property
     def naive_r(self) -> np.ndarray:
-        return pictures.to_uint8(self._naive_r[None])[0]
+        return pictures.to_uint8(self.naive_float[None])[0]
 
     @cached_property
     def input(self) -> np.ndarray:
@@ -73,15 +77,20 @@ class Session(Closing):
         bundle: str | os.PathLike[str] | None = None,
         choice: EngineChoice = DEFAULT,
         naive: bool = False,
+        editing: bool = False,
     ) -> None:
-        """See wagi_rt.load."""
+        """See wagi_rt.load. editing: pictures will be opened and edited, so that is what is opened first."""
         backends.check(choice)
         self.manifest = manifests.read(bundle)
         self.naive = naive
-        self.chain = INVERSION.yielding(*RESULTS, "naive") if naive else self.manifest.chain
+        whole, edit = self.manifest.inversion, self.manifest.edit
+        self.chain = whole.yielding(*RESULTS, "naive") if naive else self.manifest.chain
+        self.opening = opening(self.manifest.aligner)
+        self.edit_chain = edit.yielding(*EDIT_RESULTS, "edit_naive") if naive else self.manifest.edit_chain
         self.backend_name, self.engine, self.passed_over = backends.open_engine(
-            self.manifest, choice, self.chain
+            self.manifest, choice, self.opening if editing else self.chain
         )
+        self._directions: dict[str, Direction] = {}
         self.size, self.resolution = self.manifest.size, self.manifest.resolution
         if self.engine.limit_psnr_db is not None:
             self._require_parity(self.engine.limit_psnr_db)
@@ -153,13 +162,58 @@ class Session(Closing):
 
     def run(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
         """The inversion by the separate graphs, with everything that lies between them."""
-        return self._run(INVERSION.yielding(*RESULTS, "naive", "residual", "aligned"), images)
+        whole = self.manifest.inversion
+        aligned = ("aligned",) if "aligned" in {n for step in whole.steps for n in step.makes} else ()
+        found = self._run(whole.yielding(*RESULTS, "naive", "residual", *aligned), images)
+        return found if aligned else found._replace(aligned=found.residual)
 
     def _run(self, chain: Chain, images: np.ndarray) -> Inversion:
         found = self.engine.run_chain(chain, {"image": images})
         found["image"] = found.pop("result")
         self._require_numbers(found["naive_r"], found["image"])
         return Inversion(**found)
+
+    def open(self, image: Source | np.ndarray, fit: str = "crop", name: str = "") -> Face:
+        """Encode one picture, of any kind that `invert` takes, for any number of edits."""
+        from wagi_rt.face import Face
+
+        prepared = self.prepare(image, fit, name)
+        return Face(self, self.encode(prepared.image[None]), prepared)
+
+    def reopen(self, path: str | os.PathLike[str]) -> Face:
+        """A picture that `wagi-rt invert --latents` or Face.save kept; the encoder is not needed."""
+        from wagi_rt import latents
+        from wagi_rt.face import Face
+
+        kept, prepared = latents.read(path, self.manifest)
+        return Face(self, self.resume(kept), prepared)
+
+    def encode(self, images: np.ndarray) -> Tensors:  # [N, 3, S, S] float32 in [-1, 1]
+        """What every edit of these images starts from: image_r, ws, naive_r, and what the aligner reads."""
+        kept = self.engine.run_chain(self.opening, {"image": images})
+        self._require_numbers(kept["naive_r"])
+        return kept
+
+    def resume(self, kept: Tensors) -> Tensors:
+        """What `encode` gave, from its image_r, ws and naive_r alone."""
+        missing = [name for name in self.opening.outputs if name not in kept]
+        prefix = Chain.of(PREFIX).yielding(*missing)
+        return kept | (self.engine.run_chain(prefix, {"ws": kept["ws"]}) if missing else {})
+
+    def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
+        """Render other latents with the detail of the images: generator, alignment and fusion only."""
+        known = {**kept, "edit_ws": ws}
+        chain = self.edit_chain
+        found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})
+        edited = Inversion(ws, found["edit_naive_r"], found["result"], found.get("edit_naive"))
+        self._require_numbers(edited.naive_r, edited.image)
+        return edited
+
+    def direction(self, name: str) -> Direction:
+        """A direction of the bundle. UserError with the nearest names for one that it does not have."""
+        if name not in self._directions:
+            self._directions[name] = self.manifest.direction(name)
+        return self._directions[name]
 
     def warm_up(self, batch: int) -> None:
         """Run once on grey images, so that the first real batch of this size finds everything set up."""

@@ -30,6 +30,15 @@ def latent_space(encoder: nn.Module, generator: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def generator_hash(generator: nn.Module) -> str:
+    """The name of a generator in bundles and directions: a direction has meaning in its latents alone."""
+    digest = hashlib.sha256()
+    for name, value in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {list(value.shape)} ".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def path_of(folder: Path, change: Edit, way: str) -> Path:
     """The file of a direction: edits of one parameter share it, in either sense."""
     name = change.parameter + (f"={change.option}" if change.option else "")

@@ -66,6 +66,11 @@ def _resize(x: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(x, factor)
 
 
+def _normalised(x: Tensor) -> Tensor:
+    """Of unit length along dimension 1. Unlike F.normalize it needs no shapes of its input in a graph."""
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+
+
 class Pyramid(nn.Module):
     """Images [N, 3, R/2, R/2] -> features at R/4, R/8, R/16."""
 
@@ -133,7 +138,7 @@ class Matching(nn.Module):
 
     def forward(self, target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         height, width = int(target.shape[-2]), int(target.shape[-1])
-        query, key = (F.normalize(self.key(x).flatten(2), dim=1) for x in (target, source))
+        query, key = (_normalised(self.key(x).flatten(2)) for x in (target, source))
         y, x = torch.meshgrid(
             torch.arange(height, device=target.device), torch.arange(width, device=target.device),
             indexing="ij",
@@ -142,9 +147,10 @@ class Matching(nn.Module):
         offset = cells[:, None, :] - cells[:, :, None]  # 2, query, key
         prior = -offset.square().sum(0) / (2 * self.sigma**2)
         share = torch.softmax(prior + _TEMPERATURE * self.gain * query.transpose(1, 2) @ key, dim=2)
-        nothing = torch.softmax(prior, dim=1)
-        flow = torch.stack([(share * offset[i]).sum(2) - (nothing * offset[i]).sum(1) for i in (0, 1)], dim=1)
-        return flow.view(-1, 2, height, width), share.amax(2).view(-1, 1, height, width)
+        # The cell's own place, from which both offsets are taken, cancels. (Sums of products with `offset`
+        # instead of matrix products are compiled wrongly by OpenVINO 2026.4.)
+        flow = share @ cells.T - torch.softmax(prior, dim=1) @ cells.T
+        return flow.transpose(1, 2).reshape(-1, 2, height, width), share.amax(2).view(-1, 1, height, width)
 
 
 class FlowAligner(nn.Module):
@@ -194,8 +200,8 @@ class FlowAligner(nn.Module):
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Flows at R/16, R/8, R/4 from images at R/2, and what was known last [N, hidden, R/4, R/4]."""
         coarsest = int(image.shape[-1]) // (COARSEST // 2)
-        both = self.naive_pyramid(torch.cat([naive, edited]))
-        pairs = [x.split(image.shape[0]) for x in both]
+        # One after the other: a graph with a batch of any size cannot be traced through a split of both.
+        pairs = list(zip(self.naive_pyramid(naive), self.naive_pyramid(edited), strict=True))
         sharp4, sharp8, sharp16 = self.input_pyramid(image)
         known, wanted = (self.state(_resize(x, coarsest)) for x in (state, edited_state))
         source = torch.cat([pairs[2][0], known], dim=1)

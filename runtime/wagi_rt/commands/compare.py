@@ -35,12 +35,12 @@ def make_row(images: tuple[np.ndarray, np.ndarray, np.ndarray], labels: tuple[st
     return Row((first, second, third), labels)
 
 
-def draw_sheet(rows: list[Row]) -> np.ndarray:  # => [H, W, 3] uint8
-    """Rows under column captions; more than eight rows continue in another block to the right."""
+def draw_sheet(rows: list[Row], captions: tuple[str, str, str] = COLUMNS) -> np.ndarray:  # => [H, W, 3] uint8
+    """Rows under the captions; more than eight rows continue in another block to the right."""
     cell = rows[0].images[0].shape[0]
     blocks = -(-len(rows) // _ROWS_PER_BLOCK)
     height_rows = -(-len(rows) // blocks)
-    block_width = len(COLUMNS) * (cell + _GAP) - _GAP
+    block_width = len(captions) * (cell + _GAP) - _GAP
     row_height = cell + _LABEL + _GAP
     width = blocks * block_width + (blocks - 1) * _BLOCK_GAP + 2 * _GAP
     sheet = Image.new("RGB", (width, _CAPTION + height_rows * row_height + _GAP), _PAPER)
@@ -52,7 +52,7 @@ def draw_sheet(rows: list[Row]) -> np.ndarray:  # => [H, W, 3] uint8
         for column, (pixels, label) in enumerate(zip(row.images, row.labels, strict=True)):
             left = _GAP + block * (block_width + _BLOCK_GAP) + column * (cell + _GAP)
             if line == 0:
-                pen.text((left, 5), COLUMNS[column], _INK, caption_font)
+                pen.text((left, 5), captions[column], _INK, caption_font)
             sheet.paste(Image.fromarray(pixels), (left, top))
             pen.text((left, top + cell + 2), _fitted(label, label_font, cell), _GREY, label_font)
     return np.asarray(sheet)

@@ -23,6 +23,10 @@ def invert(args: Namespace) -> int:
     if args.max_pixels:
         decoding.allow_pixels(args.max_pixels)
     _check_face_options(args)
+    if args.latents and args.fit == "face":
+        raise UserError(
+            "--latents: goes with one square of a photo; use --fit crop, pad or stretch", status=2
+        )
     plan = make_plan(args)
     report = Report(args, plan)
     if not plan.jobs:
@@ -40,15 +44,19 @@ def invert(args: Namespace) -> int:
             announce(session)
         if args.warm:
             session.warm_up(min(args.batch, len(plan.jobs)))
-        stages = _stages(session, plan.jobs, args, finder)
-        batches = [plan.jobs[start : start + args.batch] for start in range(0, len(plan.jobs), args.batch)]
-        for batch in overlap(batches, stages.read, stages.run, stages.write):
-            for image in batch.images:
-                if image.error is not None:
-                    report.failed(image.job.source, image.error)
-                else:
-                    report.done(image, batch.ms)
+        work(plan.jobs, args.batch, _stages(session, plan.jobs, args, finder), report)
     return report.end()
+
+
+def work(jobs: list[Job], batch: int, stages: Stages, report: Report) -> None:
+    """All jobs through the stages, each reported as soon as it is written."""
+    batches = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+    for done in overlap(batches, stages.read, stages.run, stages.write):
+        for image in done.images:
+            if image.error is not None:
+                report.failed(image.job.source, image.error)
+            else:
+                report.done(image, done.ms)
 
 
 def _check_face_options(args: Namespace) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ class Job(NamedTuple):
     suffix: str
     naive: str = ""  # not written
     faces: str = ""  # not written
+    latents: str = ""  # not written
 
     @property
     def source_name(self) -> str:
@@ -54,20 +56,22 @@ class Plan:
     places: dict[str, set[Path]] = field(default_factory=dict)
 
 
-def make_plan(args: Namespace) -> Plan:
+def make_plan(args: Namespace, also: tuple[str, ...] = (), read: Collection[str] = READ_SUFFIXES) -> Plan:
     """Inputs to outputs; refuses clashes, existing files and places that cannot be written, by UserError."""
     sheet = Path(args.compare) if args.compare else None
     if sheet and sheet.suffix.lower() not in WRITTEN:
         raise UserError(f"--compare {sheet}: must end in {', '.join(WRITTEN)}", status=2)
     outputs = [path for path in (args.output, args.naive, args.faces_out) if path and path != STREAM]
-    found = find_sources(args.inputs, args.recursive, outputs)
+    found = find_sources(args.inputs, args.recursive, outputs, read)
     suffixes = _suffixes(found, f".{args.format}" if args.format else "", keep=args.fit == "face")
-    jobs = _jobs(found, args.output, f".{args.format}" if args.format else "", suffixes)
+    jobs = _jobs(found, args.output, f".{args.format}" if args.format else "", suffixes, (*WRITTEN, *also))
     if any(job.target == STREAM for job in jobs):
         _require_stdout(args.json)
     if args.naive:
         targets = _named_alike(jobs, found, Path(args.naive))
         jobs = [job._replace(naive=target) for job, target in zip(jobs, targets, strict=True)]
+    if args.latents:
+        jobs = _with_latents(jobs, found, Path(args.latents))
     if args.faces_out:
         targets = _named_alike(jobs, found, Path(args.faces_out))
         jobs = [
@@ -115,7 +119,9 @@ def _suffixes(found: Sources, suffix: str, keep: bool) -> list[str]:
     return [suffix or (end if end in WRITTEN else ".png") for end in own]
 
 
-def _jobs(found: Sources, output: str | None, suffix: str, suffixes: list[str]) -> list[Job]:
+def _jobs(
+    found: Sources, output: str | None, suffix: str, suffixes: list[str], written: tuple[str, ...]
+) -> list[Job]:
     """The outputs of all inputs: beside them, on stdout, in one file or in a folder."""
     names = [source.path for source in found.files]
     if names.count(STREAM) > 1:
@@ -126,14 +132,14 @@ def _jobs(found: Sources, output: str | None, suffix: str, suffixes: list[str]) 
         if total > 1:
             raise UserError(f"-o -: stdout takes one image, there are {total}; name a folder", status=2)
         return [Job(name, STREAM, end) for name, end in zip(names, suffixes, strict=True)]
-    if output is not None and not os.path.isdir(output) and own in WRITTEN:
+    if output is not None and not os.path.isdir(output) and own in written:
         if total > 1:
             raise UserError(f"-o {output}: is one file for {total} images; name a folder", status=2)
         if suffix and suffix.replace("jpeg", "jpg") != own.replace("jpeg", "jpg"):
             raise UserError(f"-o {output}: does not fit --format {suffix[1:]}; give one of the two", status=2)
         return [Job(name, output, own) for name in names]
     if output is not None and not os.path.isdir(output) and own in READ_SUFFIXES:
-        raise UserError(f"-o {output}: pictures are written as {', '.join(WRITTEN)}; choose one", status=2)
+        raise UserError(f"-o {output}: pictures are written as {', '.join(written)}; choose one", status=2)
     targets = _targets(found, output, suffixes)
     return [Job(*parts) for parts in zip(names, targets, suffixes, strict=True)]
 
@@ -168,10 +174,20 @@ def _named_alike(jobs: list[Job], found: Sources, folder: Path) -> list[str]:
     return [str(folder / source.below / name) for source, name in zip(found.files, names, strict=True)]
 
 
+def _with_latents(jobs: list[Job], found: Sources, place: Path) -> list[Job]:
+    """The files of --latents: the one that was named, or one for each output in a folder."""
+    if place.suffix.lower() == ".npz":
+        if len(jobs) + len(found.failures) > 1:
+            raise UserError(f"--latents {place}: is one file for several images; name a folder", status=2)
+        return [job._replace(latents=str(place)) for job in jobs]
+    targets = [Path(name).with_suffix(".npz") for name in _named_alike(jobs, found, place)]
+    return [job._replace(latents=str(target)) for job, target in zip(jobs, targets, strict=True)]
+
+
 def _files(job: Job) -> list[str]:
     """The files that a job writes, as far as is known before; of a photo with faces the first square."""
     first = f"{job.faces}-1.png" if job.faces else ""
-    return [path for path in (job.target, job.naive, first) if path and path != STREAM]
+    return [path for path in (job.target, job.naive, job.latents, first) if path and path != STREAM]
 
 
 def _places(jobs: list[Job], sheet: Path | None, args: Namespace) -> dict[str, set[Path]]:
@@ -182,6 +198,8 @@ def _places(jobs: list[Job], sheet: Path | None, args: Namespace) -> dict[str, s
             places.setdefault(f"-o {args.output or folder}", set()).add(folder)
         if job.naive:
             places.setdefault(f"--naive {args.naive}", set()).add(Path(job.naive).parent)
+        if job.latents:
+            places.setdefault(f"--latents {args.latents}", set()).add(Path(job.latents).parent)
         if job.faces:
             places.setdefault(f"--faces-out {args.faces_out}", set()).add(Path(job.faces).parent)
     if sheet and jobs:
@@ -194,6 +212,7 @@ def _refuse_clashes(jobs: list[Job], sheet: Path | None) -> None:
     targets: dict[str, str] = {}
     planned = [(job.target, job.source) for job in jobs if job.target != STREAM]
     planned += [(job.naive, "--naive") for job in jobs if job.naive]
+    planned += [(job.latents, "--latents") for job in jobs if job.latents]
     planned += [(f"{job.faces}-1.png", "--faces-out") for job in jobs if job.faces]
     if sheet:
         planned.append((str(sheet), "--compare"))

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Report:
     """Images in the order of the inputs; those that the plan could not find come first."""
 
-    def __init__(self, args: Namespace, plan: Plan) -> None:
+    def __init__(self, args: Namespace, plan: Plan, captions: tuple[str, str, str] | None = None) -> None:
+        """captions: of the sheet's columns; None: those of an inversion."""
         self.json, self.quiet, self.sheet = args.json, args.quiet, plan.sheet
         self.total = len(plan.jobs) + len(plan.failures)
         self.written = 0
         self.status = 0
         self.rows: list[Row] = []
+        self.captions = captions
         self._squares = 0
         for note in [] if self.quiet else plan.notes:
             say(f"note: {note}")
@@ -78,14 +80,18 @@ class Report:
         for title, square in zip(image.titles(), image.squares, strict=True):
             result, values = square.result, square.metrics
             if len(self.rows) < MAX_ROWS and result is not None and result.naive is not None:
-                texts = (f"L2 {values[k]['l2']:.4f}  SSIM {values[k]['ssim']:.3f}" for k in ("naive", "wagi"))
-                naive, wagi = texts
+                naive, wagi = (
+                    f"L2 {values[k]['l2']:.4f}  SSIM {values[k]['ssim']:.3f}" if values else ""
+                    for k in ("naive", "wagi")
+                )
                 self.rows.append(make_row((result.input, result.naive, result.image), (title, naive, wagi)))
 
     def _write_sheet(self, path: Path) -> None:
-        from wagi_rt.commands.compare import draw_sheet
+        from wagi_rt.commands.compare import COLUMNS, draw_sheet
 
-        files.write_atomic(path, pictures.encode(draw_sheet(self.rows), path.suffix.lower()))
+        files.write_atomic(
+            path, pictures.encode(draw_sheet(self.rows, self.captions or COLUMNS), path.suffix.lower())
+        )
         if not self.quiet:
             part = (
                 f" (the first {len(self.rows)} of {self._squares})" if len(self.rows) < self._squares else ""

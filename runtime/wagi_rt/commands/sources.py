@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -34,15 +34,17 @@ class Sources:
     notes: list[str] = field(default_factory=list)
 
 
-def find_sources(inputs: list[str], recursive: bool, outputs: list[str]) -> Sources:
-    """The pictures in the order of the inputs, a folder's by name. Folders of `outputs` are not searched."""
+def find_sources(
+    inputs: list[str], recursive: bool, outputs: list[str], suffixes: Collection[str] = READ_SUFFIXES
+) -> Sources:
+    """The files in the order of the inputs, a folder's by name. Folders of `outputs` are not searched."""
     found = Sources()
     ours = {os.path.realpath(path) for path in outputs}
     for name in inputs:
         if name == STREAM:
             found.files.append(Source(name))
         elif os.path.isdir(name):
-            _search(name, recursive, ours, found)
+            _search(name, recursive, ours, suffixes, found)
         elif os.path.exists(name):
             found.files.append(Source(name))
         else:
@@ -50,7 +52,7 @@ def find_sources(inputs: list[str], recursive: bool, outputs: list[str]) -> Sour
     return found
 
 
-def _search(folder: str, recursive: bool, ours: set[str], found: Sources) -> None:
+def _search(folder: str, recursive: bool, ours: set[str], suffixes: Collection[str], found: Sources) -> None:
     """A folder's pictures. Hidden files are passed over, such as the ._NAME that macOS leaves beside NAME."""
     before, left_out = len(found.files), Counter[str]()
 
@@ -65,7 +67,7 @@ def _search(folder: str, recursive: bool, ours: set[str], found: Sources) -> Non
         below = Path(os.path.relpath(place, folder))
         visible = (path for path in map(Path, sorted(files)) if not path.name.startswith("."))
         for path in visible:
-            if path.suffix.lower() in READ_SUFFIXES and os.path.isfile(os.path.join(place, path)):
+            if path.suffix.lower() in suffixes and os.path.isfile(os.path.join(place, path)):
                 found.files.append(Source(str(Path(place) / path), folder, below))
             elif path.suffix.lower() in _OTHER_PHOTOS:
                 left_out[f"{path.suffix.lower()} files (convert them to JPEG)"] += 1

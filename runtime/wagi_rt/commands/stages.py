@@ -110,12 +110,8 @@ class Stages:
 
     def _invert(self, squares: list[tuple[Image, Square]]) -> None:
         """If the whole fails, one by one, so that one image cannot spoil the others."""
-        import numpy as np
-
-        prepared = [square.prepared for _, square in squares]
         try:
-            restored = self.session.restore(np.stack([one.image for one in prepared]))
-            for (_, square), result in zip(squares, self.session.results(restored, prepared), strict=True):
+            for (_, square), result in zip(squares, self._results([one for _, one in squares]), strict=True):
                 square.result = result
         except UserError as error:
             if len(squares) == 1:
@@ -124,6 +120,13 @@ class Stages:
                 return
             for one in squares:
                 self._invert([one])
+
+    def _results(self, squares: Sequence[Square]) -> list[Result]:
+        """What comes of squares that run together."""
+        import numpy as np
+
+        prepared = [square.prepared for square in squares]
+        return self.session.results(self.session.restore(np.stack([one.image for one in prepared])), prepared)
 
     def write(self, batch: Batch) -> Batch:
         """Encode, write and measure; a place that cannot be written is that image's failure only."""
@@ -146,6 +149,18 @@ class Stages:
         put_file(job.target, pictures.encode(result.image, job.suffix))
         if job.naive and result.naive is not None:
             put_file(job.naive, pictures.encode(result.naive, job.suffix))
+        if job.latents:
+            put_file(job.latents, self._latents(image.squares[0]))
+
+    def _latents(self, square: Square) -> bytes:
+        """What later edits of the picture start from, as a file."""
+        from wagi_rt import latents
+        from wagi_rt.chain import area_resize
+
+        assert square.result is not None
+        image_r = area_resize(square.prepared.image[None], self.session.resolution)
+        kept = {"ws": square.result.ws[None], "naive_r": square.result.naive_float[None], "image_r": image_r}
+        return latents.content(self.session.manifest, kept, square.prepared)
 
 
 def put_file(target: str, content: bytes) -> None:

@@ -1,0 +1,240 @@
+"""`wagi-rt edit`: directions from the command line, then the stages of `invert` with edits in the middle."""
+
+from __future__ import annotations
+
+import io
+import math
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image as Pictures
+
+from wagi_rt import decoding, directions, face, latents, manifest
+from wagi_rt.commands.invert import announce, require_precision, work
+from wagi_rt.commands.jobs import Job, make_places, make_plan
+from wagi_rt.commands.report import Report
+from wagi_rt.commands.stages import Image, Square, Stages, put_file
+from wagi_rt.console import put, unwind_on_signals
+from wagi_rt.errors import UserError
+
+if TYPE_CHECKING:
+    from wagi_rt.chain import Tensors
+    from wagi_rt.directions import Direction
+    from wagi_rt.face import Wanted
+    from wagi_rt.manifest import Manifest
+    from wagi_rt.session import Result, Session
+
+CAPTIONS = ("Input", "Naive edit", "Edit")
+GIF = ".gif"
+_FRAME_MS, _MOST_FRAMES = 120, 64
+
+
+def edit(args: Namespace) -> int:
+    """The command. Returns 0, or 1 when at least one image failed (the others are still done)."""
+    bundle = manifest.read(args.model)
+    if args.list:
+        for line in listing(bundle):
+            put(line)
+        return 0
+    if args.max_pixels:
+        decoding.allow_pixels(args.max_pixels)
+    args.inputs = _inputs(args)
+    wanted = [*_from_bundle(bundle, args.set), *_from_files(bundle, args.direction)]
+    sweep = _sweep(bundle, args.sweep) if args.sweep else None
+    if not wanted and not sweep:
+        raise UserError(
+            "nothing to edit; use --set NAME=STRENGTH, --direction FILE=STRENGTH or --sweep", status=2
+        )
+    plan = make_plan(
+        args, also=(GIF,) if sweep else (), read=(latents.SUFFIX,) if args.kept else decoding.READ_SUFFIXES
+    )
+    report = Report(args, plan, CAPTIONS)
+    if not plan.jobs:
+        return report.end()
+    from wagi_rt.engines.base import EngineChoice
+    from wagi_rt.session import Session
+
+    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
+    with Session(args.model, choice, naive=bool(args.compare or args.naive), editing=True) as session:
+        require_precision(session, args.half)
+        unwind_on_signals()
+        make_places(plan)
+        if not args.quiet:
+            announce(session)
+        stages = EditStages(session, plan.jobs, args, frames(wanted, sweep))
+        work(plan.jobs, args.batch, stages, report)
+    return report.end()
+
+
+def listing(bundle: Manifest) -> list[str]:
+    """The directions of a bundle: name, unit, range, and what they were measured to do."""
+    if not bundle.directions:
+        return [f"{bundle.name} holds no directions; use --direction FILE=STRENGTH"]
+    return [_described(packed.facts) for _, packed in sorted(bundle.directions.items())]
+
+
+def _described(found: Direction) -> str:
+    parts = [f"{found.name:<16} unit {found.unit or 'unknown'}"]
+    if found.range:
+        parts.append(f"{found.range[0]:g} to {found.range[1]:g}")
+    if found.effect is not None:
+        parts.append(f"effect {found.effect:.2f} standard deviations per unit")
+    if found.leakage:
+        name, value = max(found.leakage.items(), key=lambda item: abs(item[1]))
+        parts.append(f"most leakage {value:+.2f} into {name}")
+    if found.auc is not None:
+        parts.append(f"AUC {found.auc:.2f}")
+    return ", ".join([*parts, *([found.note] if found.note else [])])
+
+
+def _inputs(args: Namespace) -> list[str]:
+    """Pictures, or files of --latents; one of the two."""
+    if args.kept and args.inputs:
+        raise UserError("--from: takes the place of INPUT; give one of the two", status=2)
+    if args.format == "gif" and not args.sweep:
+        raise UserError("--format gif: is an animation; add --sweep NAME=FROM:TO:COUNT", status=2)
+    if not args.kept and not args.inputs:
+        raise UserError("nothing to edit; name an INPUT, or --from FILE.npz", status=2)
+    return list(args.kept or args.inputs)
+
+
+# ---------------------------------------------------------------------------------------------- what to edit
+
+
+def _from_bundle(bundle: Manifest, texts: Sequence[str]) -> Wanted:
+    """--set NAME=STRENGTH."""
+    return [
+        (bundle.direction(name), _strength("--set", text, value))
+        for text, name, value in _split("--set", texts)
+    ]
+
+
+def _from_files(bundle: Manifest, texts: Sequence[str]) -> Wanted:
+    """--direction FILE=STRENGTH."""
+    found = []
+    for text, path, value in _split("--direction", texts):
+        direction = directions.read(path)
+        directions.require_fit(direction, bundle.n_latent, bundle.style_dim, bundle.generator, path)
+        found.append((direction, _strength("--direction", text, value)))
+    return found
+
+
+def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(the text, what stands before its last '=', what behind)."""
+    parts = []
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name:
+            raise UserError(
+                f"{option} {text}: must be like {'smile' if option == '--set' else 'FILE'}=+1", status=2
+            )
+        parts.append((text, name, value))
+    return parts
+
+
+def _strength(option: str, text: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{option} {text}: the strength must be a number", status=2)
+    return number
+
+
+def _sweep(bundle: Manifest, text: str) -> tuple[Direction, list[float]]:
+    """--sweep NAME=FROM:TO:COUNT; NAME may be a direction's file."""
+    ((_, name, value),) = _split("--sweep", [text])
+    try:
+        low, high, count = value.split(":")
+        ends, steps = [float(low), float(high)], int(count)
+    except ValueError:
+        ends, steps = [math.nan], 0
+    if not all(map(math.isfinite, ends)) or not 2 <= steps <= _MOST_FRAMES:
+        raise UserError(
+            f"--sweep {text}: must be like yaw=-0.4:0.4:9, with 2 to {_MOST_FRAMES} steps", status=2
+        )
+    if name.endswith(directions.SUFFIX):
+        ((direction, _),) = _from_files(bundle, [f"{name}=0"])
+    else:
+        direction = bundle.direction(name)
+    return direction, [float(step) for step in np.linspace(*ends, steps)]
+
+
+def frames(wanted: Wanted, sweep: tuple[Direction, list[float]] | None) -> list[Wanted]:
+    """The edits of every picture: one, or one for each step of the sweep, with everything else in it."""
+    return [wanted] if sweep is None else [[*wanted, (sweep[0], step)] for step in sweep[1]]
+
+
+# ------------------------------------------------------------------------------------------------- the stages
+
+
+@dataclass
+class EditSquare(Square):
+    """A square with what its edits start from, where that was read from a file."""
+
+    kept: Tensors | None = None
+
+
+class EditStages(Stages):
+    """The stages of `invert`, with every edit of a picture in place of its inversion."""
+
+    def __init__(self, session: Session, jobs: list[Job], args: Namespace, edits: list[Wanted]) -> None:
+        super().__init__(session, jobs, args.fit, args.batch, measured=False)
+        self.resumed = bool(args.kept)
+        self.shifts = [face.shift(session.manifest, wanted) for wanted in edits]
+        self.notes = list(dict.fromkeys(note for wanted in edits for note in face.range_notes(wanted)))
+
+    def _prepare(self, job: Job) -> Image:
+        if not self.resumed:
+            return super()._prepare(job)
+        kept, prepared = latents.read(job.source, self.session.manifest)
+        return Image(job, [EditSquare(prepared, kept=kept)])
+
+    def _results(self, squares: Sequence[Square]) -> list[Result]:
+        """The edits of each side by side, as one wide picture."""
+        prepared, kept = [square.prepared for square in squares], self._kept(squares)
+        edits = [
+            self.session.results(self.session.edit(kept, kept["ws"] + shift), prepared)
+            for shift in self.shifts
+        ]
+        for i, one in enumerate(prepared):
+            alone = {name: value[i : i + 1] for name, value in kept.items()}
+            one.notes.extend([*face.naive_notes(self.session.manifest, alone), *self.notes])
+        return [_beside(list(results)) for results in zip(*edits, strict=True)]
+
+    def _kept(self, squares: Sequence[Square]) -> Tensors:
+        read = [square.kept for square in squares if isinstance(square, EditSquare) and square.kept]
+        if not read:
+            return self.session.encode(np.stack([square.prepared.image for square in squares]))
+        return self.session.resume({name: np.concatenate([one[name] for one in read]) for name in read[0]})
+
+    def _write(self, image: Image) -> None:
+        result = image.squares[0].result
+        assert result is not None
+        if image.job.suffix == GIF:
+            put_file(image.job.target, animation(np.split(result.image, len(self.shifts), axis=1)))
+        else:
+            super()._write(image)
+
+
+def _beside(results: list[Result]) -> Result:
+    """The first, with the pictures of all from left to right."""
+    first = results[0]
+    if len(results) > 1:
+        first.image = np.concatenate([one.image for one in results], axis=1)
+        naive: list[Any] = [one.naive for one in results]
+        first.naive = None if first.naive is None else np.concatenate(naive, axis=1)
+    return first
+
+
+def animation(pixels: Sequence[np.ndarray]) -> bytes:  # each [S, S, 3] uint8
+    """A GIF that runs there and back for ever."""
+    there = [Pictures.fromarray(np.ascontiguousarray(one)) for one in pixels]
+    both = [*there, *there[-2:0:-1]]
+    buffer = io.BytesIO()
+    both[0].save(buffer, "GIF", save_all=True, append_images=both[1:], duration=_FRAME_MS, loop=0)
+    return buffer.getvalue()

@@ -1,0 +1,183 @@
+"""Editing directions: what is added to a picture's latents per unit of an attribute, and what that does.
+
+A direction is one safetensors file with the tensor `vector`, [D] for all layers alike (W) or [n_latent, D]
+(W+), and its measurements as metadata, so that a file can be judged before it is used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wagi_rt.errors import UserError, printable
+
+KIND, SUFFIX = "direction", ".safetensors"
+_LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
+_MOST_LETTERS = 200
+_REMEDY = "make it again with `python -m wagi.convert` or find it anew"
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """What one unit of an attribute adds to the latents, and what it was measured to do.
+
+    vector: [D] or [n_latent, D] float32. unit: what strength 1 means. range: the strengths within which the
+    effect was measured. auc: of the projection on held-out pictures. effect: per unit, in held-out standard
+    deviations of the attribute; leakage: the same for other attributes. generator: the hash of the weights in
+    whose latents the vector lives ("" where nobody knows), see
+    wagi.editing.directions.generator_hash.
+    """
+
+    name: str
+    vector: np.ndarray
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    auc: float | None = None
+    effect: float | None = None
+    leakage: Mapping[str, float] = field(default_factory=dict)
+    generator: str = ""
+    note: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the vector as JSON can hold it; what is unknown is left out."""
+        known = {key: value for key, value in asdict(self).items() if key != "vector"}
+        known["range"] = list(self.range) if self.range else None
+        return {key: value for key, value in known.items() if value not in (None, "", {})}
+
+    def shift(self, strength: float, n_latent: int) -> np.ndarray:  # => [n_latent, D]
+        """What is added to the latents at this strength."""
+        step = self.vector * np.float32(strength)
+        return np.broadcast_to(step, (n_latent, self.vector.shape[-1]))
+
+
+def read(path: str | os.PathLike[str]) -> Direction:
+    """The direction in a file; UserError in one line for whatever is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if os.path.getsize(path) > _LARGEST:
+            raise UserError(f"{path}: too large to be a direction; {_REMEDY}")
+        with safe_open(os.fspath(path), "np") as file:
+            words = dict(file.metadata() or {})
+            if list(file.keys()) != ["vector"]:
+                raise UserError(f"{path}: not a direction, it must hold one tensor, `vector`; {_REMEDY}")
+            kind, shape = file.get_slice("vector").get_dtype(), file.get_slice("vector").get_shape()
+            if kind not in ("F16", "F32", "F64") or len(shape) not in (1, 2) or not math.prod(shape):
+                found = f"{kind} {shape}"
+                raise UserError(
+                    f"{path}: `vector` must be floating point, [D] or [n_latent, D], not {found}; {_REMEDY}"
+                )
+            vector = file.get_tensor("vector").astype(np.float32)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path", status=2) from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or printable(" ".join(str(error).split()))[:_MOST_LETTERS]
+        raise UserError(f"{path}: cannot be read as safetensors ({reason}); {_REMEDY}") from None
+    if words.get("kind") != KIND:
+        raise UserError(f"{path}: not a direction, its metadata has no kind={KIND}; {_REMEDY}")
+    if not np.isfinite(vector).all() or not vector.any():
+        raise UserError(f"{path}: `vector` is zero or holds values that are not numbers; {_REMEDY}")
+    return replace(checked(_parsed(words, str(path)), str(path), Path(path).stem), vector=vector)
+
+
+def write(path: Path, direction: Direction) -> None:
+    """Store a direction so that `read` gives it back. OSError when the disk says no."""
+    path.write_bytes(content(direction))
+
+
+def content(direction: Direction) -> bytes:
+    """A direction as the bytes of its file."""
+    from safetensors.numpy import save
+
+    facts = direction.facts()
+    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    vector = np.ascontiguousarray(direction.vector, np.float32)
+    return save({"vector": vector}, metadata={"kind": KIND, **words})
+
+
+def _parsed(words: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The metadata with its numbers as numbers."""
+    facts: dict[str, Any] = {key: words[key] for key in ("name", "unit", "generator", "note") if key in words}
+    for key in ("range", "auc", "effect", "leakage"):
+        try:
+            facts |= {key: json.loads(words[key])} if key in words else {}
+        except (ValueError, RecursionError):
+            raise UserError(f"{where}: metadata '{key}' is not valid JSON; {_REMEDY}") from None
+    return facts
+
+
+def checked(facts: Mapping[str, Any], where: str, name: str = "") -> Direction:
+    """A direction without its vector from facts that anybody may have written; `name`: if they hold none."""
+
+    def fail(key: str, wanted: str) -> UserError:
+        return UserError(f"{where}: '{key}' must be {wanted}; {_REMEDY}")
+
+    for key in ("name", "unit", "generator", "note"):
+        if not isinstance(facts.get(key, ""), str):
+            raise fail(key, "a text")
+    for key in ("auc", "effect"):
+        if not (facts.get(key) is None or _is_number(facts[key])):
+            raise fail(key, "a number")
+    limits, leakage = facts.get("range"), facts.get("leakage", {})
+    if limits is not None:
+        whole = isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits))
+        if not whole or limits[0] >= limits[1]:
+            raise fail("range", "two numbers, the lower first")
+    if not isinstance(leakage, dict) or not all(map(_is_number, leakage.values())):
+        raise fail("leakage", "a number for each attribute")
+    texts = {key: facts.get(key, "")[:_MOST_LETTERS] for key in ("unit", "generator", "note")}
+    name = facts.get("name") or name
+    if not is_name(name):
+        raise fail("name", "letters, digits, '-' and '_'")
+    return Direction(
+        name=name,
+        vector=np.zeros(0, np.float32),
+        range=(float(limits[0]), float(limits[1])) if limits else None,
+        auc=facts.get("auc"),
+        effect=facts.get("effect"),
+        leakage={str(key)[:_MOST_LETTERS]: float(value) for key, value in leakage.items()},
+        **texts,
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether an attribute may be called so: it stands before a '=' on the command line."""
+    return 0 < len(text) <= 64 and all(c.isalnum() or c in "-_" for c in text)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_fit(direction: Direction, n_latent: int, style_dim: int, generator: str, where: str) -> None:
+    """UserError (status 2) unless the direction belongs to latents of this shape and generator."""
+    shape = direction.vector.shape
+    if shape not in ((style_dim,), (n_latent, style_dim)):
+        wanted = f"[{style_dim}] or [{n_latent}, {style_dim}]"
+        raise UserError(f"{where}: its vector is {list(shape)}, this model takes {wanted}", status=2)
+    if direction.generator and generator and direction.generator != generator:
+        raise UserError(
+            f"{where}: was found in another generator's latents, where it means something else; "
+            "find it in this model's, or name the bundle that it belongs to with -m",
+            status=2,
+        )
+
+
+def unknown(name: str, known: Iterable[str]) -> UserError:
+    """The error for an attribute that a model has no direction for, with the nearest that it has."""
+    names = sorted(known)
+    if not names:
+        return UserError(
+            f"direction '{printable(name)}': this model holds none; use --direction FILE=STRENGTH", status=2
+        )
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    return UserError(f"direction '{printable(name)}' is unknown; {hint} --list shows all", status=2)
