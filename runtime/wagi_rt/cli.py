@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import suppress
 
-from wagi_rt import TYPE_CHECKING, __version__, console
+from wagi_rt import TYPE_CHECKING, __version__, console, values
 from wagi_rt.backends import NAMES, PRECISIONS
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
@@ -61,36 +61,6 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
-    return value
-
-
-def _count(text: str) -> int:
-    return 0 if text == "0" else _positive(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not '{text}'")
-    return value
-
-
-def _backend(text: str) -> str:
-    if text not in NAMES:
-        raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(NAMES)}")
-    return text
-
-
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     """Options that choose what runs the model."""
     add = parser.add_argument
@@ -100,7 +70,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="BUNDLE",
         help="folder written by export/to_onnx.py (default: the embedded model)",
     )
-    add("--backend", type=_backend, default="onnx", metavar="|".join(NAMES),
+    add("--backend", type=values.backend, default="onnx", metavar="|".join(NAMES),
         help="engine; auto takes the fastest that works here, and says which (default onnx)")  # fmt: skip
     add(
         "--device",
@@ -111,7 +81,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true",
         help="insist on a bundle that computes in half precision (exported with --fp16)")  # fmt: skip
-    add("--threads", type=_positive, metavar="N",
+    add("--threads", type=values.positive, metavar="N",
         help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
 
 
@@ -202,13 +172,13 @@ def _add_edit(commands: Any) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     """What happens around the model."""
     add = parser.add_argument
-    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
+    add("--batch", type=values.positive, default=1, metavar="N", help="images that run together (default 1)")
     add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     existing.add_argument("--skip-existing", action="store_true", help="leave out images that have theirs")
     add("-r", "--recursive", action="store_true", help="also the images in sub-folders, into sub-folders")
-    add("--max-pixels", type=_positive, metavar="N",
+    add("--max-pixels", type=values.positive, metavar="N",
         help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="errors only")
 
@@ -230,10 +200,16 @@ def _add_bench(commands: Any) -> None:
     add = bench.add_argument
     _add_engine(bench)
     add("--image", metavar="FILE", help="picture to invert (default: a synthetic 1024x1024 JPEG)")
-    add("--batch", type=_positive, default=1, metavar="N", help="images that run together (default 1)")
-    add("--warmup", type=_count, default=10, metavar="N", help="runs before the clock starts (default 10)")
-    add("--iterations", type=_positive, default=100, metavar="N", help="measured runs (default 100)")
-    add("--duration", type=_seconds, metavar="S", help="measure for so many seconds instead")
+    add("--batch", type=values.positive, default=1, metavar="N", help="images that run together (default 1)")
+    add(
+        "--warmup",
+        type=values.count,
+        default=10,
+        metavar="N",
+        help="runs before the clock starts (default 10)",
+    )
+    add("--iterations", type=values.positive, default=100, metavar="N", help="measured runs (default 100)")
+    add("--duration", type=values.seconds, metavar="S", help="measure for so many seconds instead")
     add("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
 
 

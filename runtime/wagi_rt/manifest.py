@@ -6,12 +6,10 @@ Everything a bundle can have wrong is found here, before an engine sees it, and 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ from wagi_rt import chain, directions, files, integrity
 from wagi_rt.chain import EDIT, PIPELINE, Chain, Shapes, Step
 from wagi_rt.directions import Direction
 from wagi_rt.errors import UserError, printable
+from wagi_rt.fields import Fields, parse
 from wagi_rt.files import file_sha256 as file_sha256
 from wagi_rt.integrity import REMEDY
 
@@ -27,7 +26,6 @@ SCHEMA, OLDER = 3, (2,)  # a bundle of schema 2 has ADA, no graph `edit` and no 
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
-_LARGEST = 1 << 20  # of whole numbers: sides of tensors, limits
 
 
 class Graph(NamedTuple):
@@ -175,10 +173,7 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
         raise UserError(f"{folder}: not a bundle, manifest.json is missing; {REMEDY}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    try:
-        data = json.loads(raw, parse_float=_number, parse_constant=_number)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({_one_line(error)}); {REMEDY}") from None
+    data = parse(raw, path)
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
     graphs = [graph.file for graph in manifest.graphs.values()]
     packed = {one.file: one.sha256 for one in manifest.directions.values()}
@@ -186,62 +181,8 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
     return manifest
 
 
-def _number(text: str) -> float:
-    """A number of JSON: finite, which Python's reader does not ask for."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return value
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-class _Checker:
+class _Checker(Fields):
     """Typed look-ups in the parsed JSON; the first fault raises UserError naming file and key."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fail(self, what: str) -> UserError:
-        return UserError(f"{self.path}: {what}; {REMEDY}")
-
-    def get(self, data: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
-        if key not in data:
-            raise self.fail(f"key '{where}{key}' is missing")
-        value = data[key]
-        if type(value) is int and abs(value) > _LARGEST:
-            raise self.fail(f"key '{where}{key}' is out of range")
-        if kind is float and type(value) is int:
-            value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.fail(f"key '{where}{key}' must be a {kind.__name__}, not {type(value).__name__}")
-        return value
-
-    def positive(self, data: dict[str, Any], key: str) -> int:
-        value = int(self.get(data, key, int))
-        if value < 1:
-            raise self.fail(f"key '{key}' must be positive, not {value}")
-        return value
-
-    def tolerance(self, data: dict[str, Any], where: str = "") -> float:
-        value = float(self.get(data, "tolerance", float, where))
-        if value < 0:
-            raise self.fail(f"key '{where}tolerance' must not be negative")
-        return value
-
-    def file(self, name: str, where: str) -> str:
-        """A file name inside the bundle: relative, no way out of the folder, same on every system."""
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
-            raise self.fail(f"{where} names '{printable(name)[:80]}', which is not a file inside the bundle")
-        return name
-
-    def hash(self, value: object, where: str) -> str:
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-            raise self.fail(f"{where} must be 64 hexadecimal digits")
-        return value
 
     def manifest(self, data: object, folder: Path, sha256: str) -> Manifest:
         if not isinstance(data, dict):
@@ -356,28 +297,6 @@ class _Checker:
             parity=self.numbers(data, "parity", where),
             max_activation=self.optional(data, "max_activation", where),
         )
-
-    def optional(self, data: dict[str, Any], key: str, where: str) -> float | None:
-        return float(self.get(data, key, float, where)) if key in data else None
-
-    def numbers(self, data: dict[str, Any], key: str, where: str) -> dict[str, float]:
-        found = self.get(data, key, dict, where) if key in data else {}
-        return {name: float(self.get(found, name, float, f"{where}{key}.")) for name in found}
-
-    def shapes(self, tensors: dict[str, Any], where: str) -> Shapes:
-        """{name: {"shape": ["N", ...], "dtype": "float32"}} => {name: shape without the batch}."""
-        shapes = {}
-        for name in tensors:
-            data = self.get(tensors, name, dict, where)
-            shape = self.get(data, "shape", list, f"{where}{name}.")
-            if len(shape) < 2 or not isinstance(shape[0], str):
-                raise self.fail(f"key '{where}{name}.shape' must be [\"N\", ...] with a dynamic batch")
-            if not all(type(side) is int and 0 < side <= _LARGEST for side in shape[1:]):
-                raise self.fail(f"key '{where}{name}.shape' must have fixed positive sizes after the batch")
-            if self.get(data, "dtype", str, f"{where}{name}.") != "float32":
-                raise self.fail(f"key '{where}{name}.dtype' must be float32 (in both precisions)")
-            shapes[name] = tuple(shape[1:])
-        return shapes
 
     def contract(self, manifest: Manifest) -> None:
         """The tensors of all graphs fit the chains and each other."""

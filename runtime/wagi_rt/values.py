@@ -1,0 +1,37 @@
+"""Values of options: texts of the command line, read and checked."""
+
+from __future__ import annotations
+
+import argparse
+
+from wagi_rt.backends import NAMES
+
+
+def positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
+    return value
+
+
+def count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not '{text}'")
+    return value
+
+
+def backend(text: str) -> str:
+    if text not in NAMES:
+        raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(NAMES)}")
+    return text
