@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save
 from tiny_bundle import GENERATOR, N_LATENT, STYLE_DIM, edit_manifest, write_tiny_bundle
 
@@ -25,6 +26,13 @@ def test_a_file_gives_back_what_was_written(tmp_path, direction):
     found = directions.read(path)
     assert np.array_equal(found.vector, direction.vector) and found.vector.dtype == np.float32
     assert found.facts() == direction.facts() and found.name == direction.name
+
+
+def test_the_library_of_the_format_reads_our_files(tmp_path):
+    directions.write(tmp_path / "d.safetensors", FULL)
+    with safe_open(tmp_path / "d.safetensors", "np") as file:
+        assert np.array_equal(file.get_tensor("vector"), FULL.vector)
+        assert file.metadata()["name"] == "smile" and json.loads(file.metadata()["range"]) == [-1.5, 2.0]
 
 
 def test_a_file_without_a_name_is_called_as_it_is(tmp_path):

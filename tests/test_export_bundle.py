@@ -73,7 +73,7 @@ def test_parity_of_every_graph_and_the_pipeline(exported, model: WaGI) -> None:
     print("\n" + table(*exported[1]))
     assert [row.name for row in rows] == [*GRAPHS, *FUSED, *WHOLE]
     assert all(row.difference < EXPORT_ATOL for row in rows)
-    assert all(row.scale > 0.1 and 80 < row.psnr < 200 for row in rows)
+    assert all(row.scale > 0.1 and 80 < row.psnr <= 200 for row in rows)
 
 
 def test_gates_take_part(model: WaGI) -> None:

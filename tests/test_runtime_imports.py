@@ -25,7 +25,7 @@ _SHARED = ("colours", "decoding", "errors", "faces", "haar", "metrics", "picture
 SHARED = {f"wagi_rt.{name}" for name in _SHARED}
 OURS = {"wagi", "wagi_rt", "export", "tests", "benchmarks"}
 # What the runtime may import besides the standard library; the engines only inside functions.
-RUNTIME_LIBRARIES = {"numpy", "PIL", "safetensors"}
+RUNTIME_LIBRARIES = {"numpy", "PIL"}
 RUNTIME_ENGINES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_lean", "cuda"}
 # What one module needs once, at an installation that the user asks for; only inside functions.
 RUNTIME_TOOLS = {"faces/conversion.py": {"onnx", "tflite"}}

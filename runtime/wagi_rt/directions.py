@@ -22,6 +22,7 @@ from wagi_rt.errors import UserError, printable
 KIND, SUFFIX = "direction", ".safetensors"
 _LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
 _MOST_LETTERS = 200
+_KINDS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 
 
@@ -60,32 +61,60 @@ class Direction:
 
 def read(path: str | os.PathLike[str]) -> Direction:
     """The direction in a file; UserError in one line for whatever is not one."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        if os.path.getsize(path) > _LARGEST:
-            raise UserError(f"{path}: too large to be a direction; {_REMEDY}")
-        with safe_open(os.fspath(path), "np") as file:
-            words = dict(file.metadata() or {})
-            if list(file.keys()) != ["vector"]:
-                raise UserError(f"{path}: not a direction, it must hold one tensor, `vector`; {_REMEDY}")
-            kind, shape = file.get_slice("vector").get_dtype(), file.get_slice("vector").get_shape()
-            if kind not in ("F16", "F32", "F64") or len(shape) not in (1, 2) or not math.prod(shape):
-                found = f"{kind} {shape}"
-                raise UserError(
-                    f"{path}: `vector` must be floating point, [D] or [n_latent, D], not {found}; {_REMEDY}"
-                )
-            vector = file.get_tensor("vector").astype(np.float32)
+        with open(path, "rb") as file:
+            raw = file.read(_LARGEST + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path", status=2) from None
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or printable(" ".join(str(error).split()))[:_MOST_LETTERS]
-        raise UserError(f"{path}: cannot be read as safetensors ({reason}); {_REMEDY}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    if len(raw) > _LARGEST:
+        raise UserError(f"{path}: too large to be a direction; {_REMEDY}")
+    words, tensors, values = _parts(raw, str(path))
+    if list(tensors) != ["vector"]:
+        raise UserError(f"{path}: not a direction, it must hold one tensor, `vector`; {_REMEDY}")
+    vector = _vector(tensors["vector"], values, str(path))
     if words.get("kind") != KIND:
         raise UserError(f"{path}: not a direction, its metadata has no kind={KIND}; {_REMEDY}")
-    if not np.isfinite(vector).all() or not vector.any():
-        raise UserError(f"{path}: `vector` is zero or holds values that are not numbers; {_REMEDY}")
     return replace(checked(_parsed(words, str(path)), str(path), Path(path).stem), vector=vector)
+
+
+# The layout of safetensors: the length of a JSON header (8 bytes, little endian), the header, the values. The
+# library that reads it is no part of the lean base install.
+def _parts(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+    """(metadata, the tensors' descriptions, their values)."""
+    end = 8 + int.from_bytes(raw[:8], "little")
+    try:
+        if len(raw) < 8 or end > len(raw):
+            raise ValueError("its header is longer than the file")
+        header = json.loads(raw[8:end])
+        words = header.pop("__metadata__", {}) or {}
+        if not all(isinstance(one, dict) for one in (header, words)):
+            raise ValueError("its header holds no tensors")
+        if not all(isinstance(word, str) for word in words.values()):
+            raise ValueError("its metadata is no text")
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        reason = printable(" ".join(str(error).split()))[:_MOST_LETTERS]
+        raise UserError(f"{where}: cannot be read as safetensors ({reason}); {_REMEDY}") from None
+    return words, header, raw[end:]
+
+
+def _vector(entry: Any, values: bytes, where: str) -> np.ndarray:
+    """The one tensor, in float32."""
+    kind, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+    whole = isinstance(shape, list) and all(type(side) is int and 0 < side <= _LARGEST for side in shape)
+    if kind not in _KINDS or not whole or len(shape) not in (1, 2):
+        found = printable(f"{kind} {shape}")[:_MOST_LETTERS]
+        wanted = "floating point, [D] or [n_latent, D]"
+        raise UserError(f"{where}: `vector` must be {wanted}, not {found}; {_REMEDY}")
+    size = math.prod(shape) * _KINDS[kind].itemsize
+    if entry.get("data_offsets") != [0, size] or len(values) != size:
+        raise UserError(f"{where}: damaged, `vector` has not the size that its shape says; {_REMEDY}")
+    with np.errstate(over="ignore"):
+        vector = np.frombuffer(values, _KINDS[kind]).reshape(shape).astype(np.float32)
+    if not np.isfinite(vector).all() or not vector.any():
+        raise UserError(f"{where}: `vector` is zero or holds values that are not numbers; {_REMEDY}")
+    return vector
 
 
 def write(path: Path, direction: Direction) -> None:
@@ -95,12 +124,15 @@ def write(path: Path, direction: Direction) -> None:
 
 def content(direction: Direction) -> bytes:
     """A direction as the bytes of its file."""
-    from safetensors.numpy import save
-
-    facts = direction.facts()
-    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    vector = np.ascontiguousarray(direction.vector, np.float32)
-    return save({"vector": vector}, metadata={"kind": KIND, **words})
+    words = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in direction.facts().items()
+    }
+    vector = np.ascontiguousarray(direction.vector, "<f4")
+    entry = {"dtype": "F32", "shape": list(vector.shape), "data_offsets": [0, vector.nbytes]}
+    header = json.dumps({"__metadata__": {"kind": KIND, **words}, "vector": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + vector.tobytes()
 
 
 def _parsed(words: Mapping[str, str], where: str) -> dict[str, Any]:
