@@ -1,0 +1,161 @@
+"""Find editing directions in a model's latents, measure each on held-out pictures, keep those that hold.
+
+python -m wagi.directions pairs --model CKPT --data SCENES --heldout PORTRAITS --out DIR
+python -m wagi.directions interfacegan --model CKPT --data FOLDER --labels list_attr_celeba.txt --out DIR
+python -m wagi.directions ganspace --model CKPT --out DIR
+python -m wagi.directions sefa --model CKPT --out DIR --layers 0-3
+
+DIR/NAME.safetensors is what `export/to_onnx.py --directions DIR` packs into a bundle.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wagi.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from wagi.networks.swagan import Generator
+
+METHODS = {
+    "pairs": "least squares over pictures of the same scene (rendered: wagi.portraits --scenes)",
+    "interfacegan": "boundary of a linear SVM on E0's codes of labelled pictures, the others projected out",
+    "ganspace": "principal components of W",
+    "sefa": "eigenvectors of the style layers' weights; needs no pictures",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m wagi.directions",
+        description=__doc__,
+        epilog="methods:\n" + "\n".join(f"  {name:<14}{text}" for name, text in METHODS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = p.add_argument
+    add("method", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
+    add("--model", required=True, type=Path, metavar="CKPT",
+        help="checkpoint with the generator and, for pairs and interfacegan, the encoder")  # fmt: skip
+    add("--out", required=True, type=Path, metavar="DIR", help="folder of the directions and directions.json")
+    labelled = p.add_argument_group("pairs and interfacegan")
+    add = labelled.add_argument
+    add("--data", metavar="DATA",
+        help="pairs: scenes; interfacegan: rendered portraits or a folder of images")  # fmt: skip
+    add("--heldout", metavar="DATA",
+        help="portraits whose first pictures measure (default: the first of --data)")  # fmt: skip
+    add("--holdout", type=int, default=512, metavar="N",
+        help="first pictures that only measure; also left out of --data (default 512)")  # fmt: skip
+    add("--labels", type=Path, metavar="FILE",
+        help="labels of a folder of images: a CSV, list_attr_celeba.txt or CelebAMask-HQ's")  # fmt: skip
+    add("--names", nargs="+", default=[], metavar="NAME", help="attributes (default: all there are)")
+    add("--condition", nargs="+", default=["all"], metavar="NAME",
+        help="attributes that interfacegan must leave alone: all (default), none, or names")  # fmt: skip
+    add("--minimum-auc", type=float, default=0.75, metavar="A",
+        help="refuse a direction whose held-out AUC is lower (default 0.75)")  # fmt: skip
+    add("--most-leakage", type=float, default=1 / 3, metavar="X",
+        help="share of the effect by which another attribute may change (default a third)")  # fmt: skip
+    add("--rendered", type=int, default=64, metavar="N",
+        help="held-out pictures whose edits are rendered to measure effects (default 64)")  # fmt: skip
+    add("--keep", type=Path, metavar="DIR", help="folder that keeps E0's codes for the next run")
+    free = p.add_argument_group("ganspace and sefa")
+    add = free.add_argument
+    add("--components", type=int, default=10, metavar="K", help="how many (default 10)")
+    add("--samples", type=int, default=10_000, metavar="N", help="of W (default 10000)")
+    add("--seed", type=int, default=0, help="of the samples (default 0)")
+    add("--layers", metavar="A-B", help="latents that are moved, and whose weights sefa takes (default: all)")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads (default: PyTorch's)")
+    return p
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that do not fit together. Raises UserError, status 2."""
+    for name in ("holdout", "rendered", "components", "samples"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: must be at least 1", 2)
+    if args.method in ("pairs", "interfacegan") and not args.data:
+        raise UserError(f"--data: {args.method} needs pictures", 2)
+    if args.method == "pairs" and args.labels:
+        raise UserError("--labels: for interfacegan only; pairs reads rendered scenes", 2)
+    if args.heldout and args.labels:
+        raise UserError("--heldout: not with --labels; the first of the labelled images are held out", 2)
+
+
+def layers_of(text: str | None, n_latent: int) -> range:
+    """The latents that `--layers A-B` names, both ends included. Raises UserError, status 2."""
+    if text is None:
+        return range(n_latent)
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first) < n_latent):
+        raise UserError(f"--layers {text}: write A-B between 0 and {n_latent - 1}", 2)
+    return range(int(first), int(last or first) + 1)
+
+
+def without_labels(args: argparse.Namespace, generator: "Generator", origin: str) -> None:
+    """GANSpace and SeFa: write the components, and print how far W spreads along each."""
+    import numpy as np
+
+    from wagi.editing import components
+    from wagi.experiments.tables import markdown_table
+    from wagi_rt.directions import SUFFIX, Direction, write
+
+    layers = layers_of(args.layers, generator.n_latent)
+    if args.components > generator.style_dim:
+        raise UserError(f"--components {args.components}: W has {generator.style_dim} dimensions", 2)
+    if args.method == "ganspace" and args.samples <= args.components:
+        raise UserError(f"--samples {args.samples}: must be more than --components {args.components}", 2)
+    latents = components.samples(generator, args.samples, args.seed)
+    if args.method == "ganspace":
+        vectors = components.ganspace(latents, args.components)
+    else:
+        vectors = components.sefa(generator, args.components, layers)
+    rows = []
+    for k, (vector, deviation) in enumerate(zip(vectors, components.spread(latents, vectors), strict=True)):
+        name, step = f"{args.method}-{k:02d}", vector * deviation
+        if args.layers:
+            step = np.where(np.isin(np.arange(generator.n_latent), layers)[:, None], step, 0)
+        unit = "one standard deviation of W"
+        write(args.out / (name + SUFFIX), Direction(name, step, unit, generator=origin, note=args.method))
+        rows.append({"name": name, "deviation": float(deviation), "layers": args.layers or "all"})
+    print(markdown_table(rows, ("name", "deviation", "layers")))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find, measure, write, print. Raises UserError."""
+    check(args)
+    import torch
+
+    from wagi import checkpoint
+    from wagi.editing.directions import generator_hash
+    from wagi.model import NaiveInverter
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    content = checkpoint.read(args.model)
+    generator: Generator = checkpoint.build_loaded(content, "generator", args.model)  # type: ignore[assignment]
+    origin = generator_hash(generator)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        if args.method in ("ganspace", "sefa"):
+            without_labels(args, generator, origin)
+            return
+        from wagi.editing import finding
+        from wagi.experiments.tables import markdown_table
+
+        encoder = checkpoint.build_loaded(content, "encoder", args.model)
+        rows = finding.find(args, NaiveInverter(generator, encoder).eval(), origin)
+        print(markdown_table(rows, finding.COLUMNS))
+    except OSError as error:
+        raise UserError(f"--out {args.out}: cannot be written ({error.strerror or error})") from None
+    if all(row["kept"] != "yes" for row in rows):
+        raise UserError("no direction holds; the table says why (more pictures? --condition? --minimum-auc?)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 the work failed or nothing holds, 2 wrong usage."""
+    args = parser().parse_args(argv)
+    return run_command(lambda: run(args), "; run the same command again to go on")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

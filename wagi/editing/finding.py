@@ -1,0 +1,137 @@
+"""Directions of attributes: found on one part of the pictures, measured on another, kept if they hold."""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from wagi.editing import boundaries, world
+from wagi.editing.attributes import ATTRIBUTES, Attribute, read_labels
+from wagi.editing.judging import Judged, Reader, code_reader, judge
+from wagi.editing.shifts import pair_directions, scene_pairs
+from wagi.editing.world import World
+from wagi.errors import UserError
+from wagi.files import write_json
+from wagi.model import NaiveInverter
+from wagi_rt.directions import SUFFIX, Direction, is_name, write
+
+COLUMNS = ("name", "auc", "effect", "leakage", "into", "range", "kept")
+
+
+def find(args: argparse.Namespace, model: NaiveInverter, origin: str) -> list[dict[str, Any]]:
+    """Rows of what was found; the directions that hold are files in args.out. Raises UserError."""
+    found_in, held, reader = _worlds(args, model)
+    wanted = _wanted(args.names, found_in)
+    if args.method == "pairs":
+        assert found_in.params is not None
+        pairs = scene_pairs(len(found_in.codes))
+        before, after = pairs.T
+        shifts = found_in.codes[after] - found_in.codes[before]
+        vectors = pair_directions(shifts, found_in.params[after] - found_in.params[before], wanted)
+    else:
+        vectors = _boundaries(found_in, wanted, args.condition)
+    rows = []
+    for attribute in wanted:
+        path = args.out / f"{attribute.name}{SUFFIX}"
+        path.unlink(missing_ok=True)
+        if attribute.name not in vectors:
+            rows.append({"name": attribute.name, "kept": "no: too few pictures differ in it"})
+            continue
+        vector = (attribute.step * vectors[attribute.name]).astype(np.float32)
+        own = held.names.index(attribute.name)
+        judged = judge(model, held.codes, held.values, vector, own, reader, args.rendered)
+        rows.append(_row(attribute, judged, held.names, args.minimum_auc, args.most_leakage))
+        if rows[-1]["kept"] == "yes":
+            note = f"{args.method}; measured on {len(held.codes)} held-out pictures, {args.rendered} rendered"
+            limits = judged.range(args.most_leakage)
+            assert limits is not None
+            write(path, _direction(attribute, vector, judged, held.names, limits, origin, note))
+    write_json(args.out / "directions.json", {"method": args.method, "attributes": held.names, "rows": rows})
+    return rows
+
+
+def _worlds(args: argparse.Namespace, model: NaiveInverter) -> tuple[World, World, Reader]:
+    """Where directions are found, where they are measured, and what reads attributes from pictures."""
+    if args.labels:
+        both = world.photos(model, args.data, read_labels(args.labels), args.keep)
+        count = min(args.holdout, len(both.codes) // 3)
+        if not count:
+            raise UserError(f"--data {args.data}: {len(both.codes)} labelled images are too few", 2)
+        held, found_in = both.part(slice(count)), both.part(slice(count, None))
+        return found_in, held, code_reader(model, found_in.codes, found_in.values)
+    from wagi.standins.model import PortraitsFeatures, load
+
+    network, known = load(PortraitsFeatures), list(ATTRIBUTES.values())
+
+    def reader(images):
+        params = network.predict(images).detach().numpy()
+        return np.stack([one.of(params) for one in known], axis=1)
+
+    held = world.portraits(model, args.heldout or args.data, args.keep, 0, args.holdout)
+    found_in = world.portraits(model, args.data, args.keep, args.holdout, None)
+    return found_in, held, reader
+
+
+def _wanted(names: list[str], found_in: World) -> list[Attribute]:
+    known = {one.name: one for one in found_in.attributes}
+    if wrong := [name for name in names if name not in known]:
+        raise UserError(f"--names {wrong[0]}: there are {', '.join(known)}", 2)
+    if wrong := [name for name in names or known if not is_name(name)]:
+        raise UserError(f"--labels: attribute '{wrong[0]}': a name has letters, digits, '-' and '_' only", 2)
+    return [known[name] for name in names or known]
+
+
+def _boundaries(found_in: World, wanted: list[Attribute], condition: list[str]) -> dict[str, np.ndarray]:
+    """The shift [D] per unit of each attribute along its conditional boundary's normal."""
+    codes, names = found_in.codes.mean(axis=1), found_in.names
+    others = names if condition == ["all"] else [] if condition == ["none"] else condition
+    if wrong := [name for name in others if name not in names]:
+        raise UserError(f"--condition {wrong[0]}: give all, none, or some of {', '.join(names)}", 2)
+    normals = {}
+    for name in {*others, *(one.name for one in wanted)}:
+        values = found_in.values[:, names.index(name)]
+        if np.ptp(values):
+            normals[name] = boundaries.boundary(codes, values)
+    found = {}
+    for one in wanted:
+        if one.name in normals:
+            kept = [normals[name] for name in others if name != one.name and name in normals]
+            try:
+                normal = boundaries.conditional(normals[one.name], kept)
+            except ValueError:
+                continue
+            values = found_in.values[:, names.index(one.name)]
+            found[one.name] = normal * boundaries.shift_per_unit(normal, codes, values)
+    return found
+
+
+def _row(attribute: Attribute, judged: Judged, names: list[str], least: float, most: float) -> dict[str, Any]:
+    """The table's row, with every measured number for directions.json."""
+    slopes, limits = judged.slopes, judged.range(most)
+    others = np.abs(slopes)
+    others[judged.own] = -1
+    reasons = [f"AUC below {least:g}"] * (judged.auc < least)
+    reasons += ["no step without leakage"] * (limits is None)
+    return {
+        "name": attribute.name,
+        "unit": attribute.unit,
+        "auc": judged.auc,
+        "effect": float(slopes[judged.own]),
+        "leakage": float(others.max()) if len(names) > 1 else 0.0,
+        "into": names[int(others.argmax())] if len(names) > 1 else None,
+        "range": f"{limits[0]:g}..{limits[1]:g}" if limits else None,
+        "kept": "no: " + ", ".join(reasons) if reasons else "yes",
+        "strengths": list(judged.strengths),
+        "changes": judged.changes.round(4).tolist(),
+    }
+
+
+def _direction(
+    attribute: Attribute, vector: np.ndarray, judged: Judged, names: list[str], limits: tuple[float, float],
+    origin: str, note: str,
+) -> Direction:  # fmt: skip
+    slopes = dict(zip(names, (round(float(value), 3) for value in judged.slopes), strict=True))
+    effect = slopes.pop(attribute.name)
+    return Direction(
+        attribute.name, vector, attribute.unit, limits, round(judged.auc, 4), effect, slopes, origin, note
+    )
