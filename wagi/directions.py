@@ -141,9 +141,11 @@ def run(args: argparse.Namespace) -> None:
             return
         from wagi.editing import finding
         from wagi.experiments.tables import markdown_table
+        from wagi.standins.model import PortraitsFeatures, load
 
         encoder = checkpoint.build_loaded(content, "encoder", args.model)
-        rows = finding.find(args, NaiveInverter(generator, encoder).eval(), origin)
+        model, network = NaiveInverter(generator, encoder).eval(), load(PortraitsFeatures)
+        rows = finding.find(args, model, origin, network.predict)
         print(markdown_table(rows, finding.COLUMNS))
     except OSError as error:
         raise UserError(f"--out {args.out}: cannot be written ({error.strerror or error})") from None

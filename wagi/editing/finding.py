@@ -1,9 +1,11 @@
 """Directions of attributes: found on one part of the pictures, measured on another, kept if they hold."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from wagi.editing import boundaries, world
 from wagi.editing.attributes import ATTRIBUTES, Attribute, read_labels
@@ -18,9 +20,14 @@ from wagi_rt.directions import SUFFIX, Direction, is_name, write
 COLUMNS = ("name", "auc", "effect", "leakage", "into", "range", "kept")
 
 
-def find(args: argparse.Namespace, model: NaiveInverter, origin: str) -> list[dict[str, Any]]:
-    """Rows of what was found; the directions that hold are files in args.out. Raises UserError."""
-    found_in, held, reader = _worlds(args, model)
+def find(
+    args: argparse.Namespace, model: NaiveInverter, origin: str, predict: Callable[[Tensor], Tensor]
+) -> list[dict[str, Any]]:
+    """Rows of what was found; the directions that hold are files in args.out. Raises UserError.
+
+    predict: images [N, 3, S, S] of portraits => their standardised parameters [N, 133].
+    """
+    found_in, held, reader = _worlds(args, model, predict)
     wanted = _wanted(args.names, found_in)
     if args.method == "pairs":
         assert found_in.params is not None
@@ -50,7 +57,9 @@ def find(args: argparse.Namespace, model: NaiveInverter, origin: str) -> list[di
     return rows
 
 
-def _worlds(args: argparse.Namespace, model: NaiveInverter) -> tuple[World, World, Reader]:
+def _worlds(
+    args: argparse.Namespace, model: NaiveInverter, predict: Callable[[Tensor], Tensor]
+) -> tuple[World, World, Reader]:
     """Where directions are found, where they are measured, and what reads attributes from pictures."""
     if args.labels:
         both = world.photos(model, args.data, read_labels(args.labels), args.keep)
@@ -59,13 +68,10 @@ def _worlds(args: argparse.Namespace, model: NaiveInverter) -> tuple[World, Worl
             raise UserError(f"--data {args.data}: {len(both.codes)} labelled images are too few", 2)
         held, found_in = both.part(slice(count)), both.part(slice(count, None))
         return found_in, held, code_reader(model, found_in.codes, found_in.values)
-    from wagi.standins.model import PortraitsFeatures, load
 
-    network, known = load(PortraitsFeatures), list(ATTRIBUTES.values())
-
-    def reader(images):
-        params = network.predict(images).detach().numpy()
-        return np.stack([one.of(params) for one in known], axis=1)
+    def reader(images: Tensor) -> np.ndarray:
+        params = predict(images).numpy()
+        return np.stack([one.of(params) for one in ATTRIBUTES.values()], axis=1)
 
     held = world.portraits(model, args.heldout or args.data, args.keep, 0, args.holdout)
     found_in = world.portraits(model, args.data, args.keep, args.holdout, None)
