@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from tqdm import tqdm
 
 from wagi.editing import boundaries, world
 from wagi.editing.attributes import ATTRIBUTES, Attribute, read_labels
@@ -38,7 +39,7 @@ def find(
     else:
         vectors = _boundaries(found_in, wanted, args.condition)
     rows = []
-    for attribute in wanted:
+    for attribute in tqdm(wanted, "directions", disable=None):
         path = args.out / f"{attribute.name}{SUFFIX}"
         path.unlink(missing_ok=True)
         if attribute.name not in vectors:
