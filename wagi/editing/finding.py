@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from wagi.editing import boundaries, world
 from wagi.editing.attributes import ATTRIBUTES, Attribute, read_labels
-from wagi.editing.judging import Judged, Reader, code_reader, judge
+from wagi.editing.judging import Judged, Reader, auc, code_reader, judge
 from wagi.editing.shifts import pair_directions, scene_pairs
 from wagi.editing.world import World
 from wagi.errors import UserError
@@ -47,8 +47,12 @@ def find(
             continue
         vector = (attribute.step * vectors[attribute.name]).astype(np.float32)
         own = held.names.index(attribute.name)
+        if (area := auc(held.codes, vector, held.values[:, own])) < args.minimum_auc:
+            reason = f"no: does not separate (AUC below {args.minimum_auc:g})"
+            rows.append({"name": attribute.name, "auc": area, "kept": reason})
+            continue
         judged = judge(model, held.codes, held.values, vector, own, reader, args.rendered)
-        rows.append(_row(attribute, judged, held.names, args.minimum_auc, args.most_leakage))
+        rows.append(_row(attribute, judged, held.names, args.most_leakage))
         if rows[-1]["kept"] == "yes":
             note = f"{args.method}; measured on {len(held.codes)} held-out pictures, {args.rendered} rendered"
             limits = judged.range(args.most_leakage)
@@ -112,13 +116,11 @@ def _boundaries(found_in: World, wanted: list[Attribute], condition: list[str]) 
     return found
 
 
-def _row(attribute: Attribute, judged: Judged, names: list[str], least: float, most: float) -> dict[str, Any]:
+def _row(attribute: Attribute, judged: Judged, names: list[str], most: float) -> dict[str, Any]:
     """The table's row, with every measured number for directions.json."""
     slopes, limits = judged.slopes, judged.range(most)
     others = np.abs(slopes)
     others[judged.own] = -1
-    reasons = [f"AUC below {least:g}"] * (judged.auc < least)
-    reasons += ["no step without leakage"] * (limits is None)
     return {
         "name": attribute.name,
         "unit": attribute.unit,
@@ -127,7 +129,9 @@ def _row(attribute: Attribute, judged: Judged, names: list[str], least: float, m
         "leakage": float(others.max()) if len(names) > 1 else 0.0,
         "into": names[int(others.argmax())] if len(names) > 1 else None,
         "range": f"{limits[0]:g}..{limits[1]:g}" if limits else None,
-        "kept": "no: " + ", ".join(reasons) if reasons else "yes",
+        "kept": "yes"
+        if limits
+        else "no: another attribute changes by a share of its effect above --most-leakage",
         "strengths": list(judged.strengths),
         "changes": judged.changes.round(4).tolist(),
     }

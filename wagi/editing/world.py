@@ -47,9 +47,8 @@ def portraits(model: NaiveInverter, data: str, keep: Path | None, first: int, co
     found = open_dataset(data, model.generator.size)
     if not found.param_dim:
         raise UserError(f"--data {data}: no rendered portraits; give --labels FILE for a folder of images", 2)
-    if getattr(found, "scenes", False):
-        first = -(-first // PER_SCENE) * PER_SCENE
-    chosen = range(first, len(found))[:count]
+    whole = PER_SCENE if getattr(found, "scenes", False) else 1
+    chosen = range(-(-first // whole) * whole, len(found) // whole * whole)[:count]
     if not chosen:
         raise UserError(f"--data {data}: {len(found)} pictures, none is left after the held-out ones", 2)
     params = np.stack([_params(found, index) for index in chosen])
