@@ -38,28 +38,34 @@ def find(
         vectors = pair_directions(shifts, found_in.params[after] - found_in.params[before], wanted)
     else:
         vectors = _boundaries(found_in, wanted, args.condition)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for attribute in tqdm(wanted, "directions", disable=None):
-        path = args.out / f"{attribute.name}{SUFFIX}"
-        path.unlink(missing_ok=True)
-        if attribute.name not in vectors:
-            rows.append({"name": attribute.name, "kept": "no: too few pictures differ in it"})
-            continue
-        vector = (attribute.step * vectors[attribute.name]).astype(np.float32)
-        own = held.names.index(attribute.name)
-        if (area := auc(held.codes, vector, held.values[:, own])) < args.minimum_auc:
-            reason = f"no: does not separate (AUC below {args.minimum_auc:g})"
-            rows.append({"name": attribute.name, "auc": area, "kept": reason})
-            continue
-        judged = judge(model, held.codes, held.values, vector, own, reader, args.rendered)
-        rows.append(_row(attribute, judged, held.names, args.most_leakage))
-        if rows[-1]["kept"] == "yes":
-            note = f"{args.method}; measured on {len(held.codes)} held-out pictures, {args.rendered} rendered"
-            limits = judged.range(args.most_leakage)
-            assert limits is not None
-            write(path, _direction(attribute, vector, judged, held.names, limits, origin, note))
-    write_json(args.out / "directions.json", {"method": args.method, "attributes": held.names, "rows": rows})
+        found = vectors.get(attribute.name)
+        rows.append(_measured(args, model, attribute, found, held, reader, origin))
+        report = {"method": args.method, "attributes": held.names, "rows": rows}
+        write_json(args.out / "directions.json", report)  # each time: a stopped run leaves what it measured
     return rows
+
+
+def _measured(
+    args: argparse.Namespace, model: NaiveInverter, attribute: Attribute, found: np.ndarray | None,
+    held: World, reader: Reader, origin: str,
+) -> dict[str, Any]:  # fmt: skip
+    """The row of one attribute, whose shift per unit is `found`; its file is written if it holds."""
+    path = args.out / f"{attribute.name}{SUFFIX}"
+    path.unlink(missing_ok=True)
+    if found is None:
+        return {"name": attribute.name, "kept": "no: too few pictures differ in it"}
+    vector = (attribute.step * found).astype(np.float32)
+    own = held.names.index(attribute.name)
+    if (area := auc(held.codes, vector, held.values[:, own])) < args.minimum_auc:
+        reason = f"no: does not separate (AUC below {args.minimum_auc:g})"
+        return {"name": attribute.name, "auc": area, "kept": reason}
+    judged = judge(model, held.codes, held.values, vector, own, reader, args.rendered)
+    if limits := judged.range(args.most_leakage):
+        note = f"{args.method}; measured on {len(held.codes)} held-out pictures, {args.rendered} rendered"
+        write(path, _direction(attribute, vector, judged, held.names, limits, origin, note))
+    return _row(attribute, judged, held.names, args.most_leakage)
 
 
 def _worlds(
