@@ -75,7 +75,9 @@ class Pairs:
                 np.savez_compressed(file, image=image, regions=regions)
             return image, regions
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path}: cannot be used ({error}); delete it or name a new folder") from None
+            raise UserError(
+                f"{path}: cannot be used ({error}); delete it or name a new folder"
+            ) from None
 
 
 def batches(pairs: Iterator[Pair], size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
