@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from export.folding import cast, folded
-from export.synthesis import Synthesis, bands
+from export.synthesis import Style, Synthesis, bands
 from wagi.model import WaGI, area_resize, fade
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.fusion import Gates
@@ -160,7 +160,7 @@ class Edit(nn.Module):
 
 def render_naive(
     synthesis: Synthesis, ws: Tensor, resolution: int
-) -> tuple[tuple[Tensor, Tensor], list[Tensor], Tensor]:
+) -> tuple[tuple[Tensor, Tensor], list[Style], Tensor]:
     """The state below the first gate, the styles above it, and the naive image at `resolution`."""
     x, skip = synthesis.prefix(ws)
     styles = synthesis.suffix_styles(ws)

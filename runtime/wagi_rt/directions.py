@@ -22,7 +22,7 @@ from wagi_rt.errors import UserError, printable
 KIND, SUFFIX = "direction", ".safetensors"
 _LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
 _MOST_LETTERS = 200
-_KINDS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 
 
@@ -101,13 +101,14 @@ def _parts(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, Any], byte
 
 def _vector(entry: Any, values: bytes, where: str) -> np.ndarray:
     """The one tensor, in float32."""
-    kind, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+    entry = entry if isinstance(entry, dict) else {}
+    kind, shape = str(entry.get("dtype")), entry.get("shape")
     whole = isinstance(shape, list) and all(type(side) is int and 0 < side <= _LARGEST for side in shape)
-    if kind not in _KINDS or not whole or len(shape) not in (1, 2):
+    if kind not in _KINDS or not whole or len(shape or ()) not in (1, 2):
         found = printable(f"{kind} {shape}")[:_MOST_LETTERS]
         wanted = "floating point, [D] or [n_latent, D]"
         raise UserError(f"{where}: `vector` must be {wanted}, not {found}; {_REMEDY}")
-    size = math.prod(shape) * _KINDS[kind].itemsize
+    size = math.prod(shape or ()) * _KINDS[kind].itemsize
     if entry.get("data_offsets") != [0, size] or len(values) != size:
         raise UserError(f"{where}: damaged, `vector` has not the size that its shape says; {_REMEDY}")
     with np.errstate(over="ignore"):

@@ -52,7 +52,7 @@ class Face:
         Keys are names of the bundle's directions, or directions read from files. Strengths outside the range
         that was measured are applied, with a note. UserError (status 2) for what is unknown or no number.
         """
-        wanted = resolve(self.session, {**(strengths or {}), **more})
+        wanted = resolve(self.session, {**(strengths or {}), **dict[str | Direction, float](more.items())})
         return self.render(self.ws + shift(self.session.manifest, wanted), range_notes(wanted))
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -44,7 +44,7 @@ class Graph(NamedTuple):
 class NaiveErrors(NamedTuple):
     """Mean squared errors of the naive inversions of held-out pictures, at the residual's resolution."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     mean: float
     quantiles: Mapping[float, float]  # share of the pictures below -> error
 

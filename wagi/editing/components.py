@@ -33,7 +33,9 @@ def modulations(generator: Generator) -> dict[int, EqualLinear]:
 # each row of unit length as in the authors' code.
 def sefa(generator: Generator, count: int, layers: range) -> np.ndarray:  # => count,D
     """Unit eigenvectors, the largest eigenvalue first; of the layers that use these latents."""
-    chosen = [layer.weight for number, layer in modulations(generator).items() if number in layers]
+    chosen: list[Tensor] = [
+        layer.weight for number, layer in modulations(generator).items() if number in layers
+    ]
     rows = torch.cat(chosen).detach().double().numpy()
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     _, vectors = np.linalg.eigh(rows.T @ rows)

@@ -5,7 +5,7 @@ Y0 = G0(w_edit) and the generator's states behind them are known, so where every
 dense flow from Y0 back to X0, from coarse to fine, and what of the input is still seen there.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -191,7 +191,7 @@ class FlowAligner(nn.Module):
     @torch.no_grad()
     def _start(self) -> None:
         """Half of the moved input, half of the moved residual, nothing drawn."""
-        last = self.head[-1]
+        last: Any = self.head[-1]
         last.weight.zero_()
         last.bias.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
 
@@ -245,6 +245,6 @@ class FlowAligner(nn.Module):
     def forward(
         self, residual: Tensor, naive: Tensor, edited: Tensor, state: Tensor, edited_state: Tensor
     ) -> Alignment:
-        half = [F.avg_pool2d(x, 2) for x in (residual + naive, naive, edited)]
-        flows, hidden = self.flow(*half, state, edited_state)
+        image_h, naive_h, edited_h = (F.avg_pool2d(x, 2) for x in (residual + naive, naive, edited))
+        flows, hidden = self.flow(image_h, naive_h, edited_h, state, edited_state)
         return self.blend(residual, naive, edited, flows, hidden)

@@ -48,9 +48,9 @@ class Move(NamedTuple):
 
     def halved(self) -> "Move":
         """The same on images of half the size."""
-        images = [F.avg_pool2d(x, 2) for x in self[:6]]
+        images = {name: F.avg_pool2d(getattr(self, name), 2) for name in self._fields[:6]}
         weights = None if self.weights is None else F.avg_pool2d(self.weights, 2)
-        return Move(*images, *self[6:10], weights)
+        return self._replace(**images, weights=weights)
 
 
 class FlowStage(InversionStage):
@@ -110,8 +110,9 @@ class FlowStage(InversionStage):
         weights = self.image_loss.regions(batch["edited_mask"])
         if weights is not None:
             weights = torch.where(known, torch.ones(()), area_resize(weights, size))
-        order = ("image", "naive", "edited", "edited_naive", "base", "edited_base")
-        return Move(*(images[name] for name in order), state, edited_state, flow, seen, weights)
+        return Move(
+            **images, state=state, edited_state=edited_state, flow=flow, seen=seen, weights=weights
+        )
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The flow aligner alone."""
@@ -186,11 +187,14 @@ class FlowStage(InversionStage):
 
     def _edits_at_r(self, batch, edits, colours, source, target, before, naive) -> Move:
         size, low = self.model.resolution, self.model.low_fidelity
-        bases = (recolour(batch[name][:edits], colours[:edits]) for name in ("base", "edited_base"))
+        base, edited_base = (
+            area_resize(recolour(batch[name][:edits], colours[:edits]), size)
+            for name in ("base", "edited_base")
+        )
         weights = self.image_loss.regions(batch["edited_mask"][:edits])
         return Move(
             area_resize(source, size), low(before), area_resize(target[:edits], size), low(naive[:edits]),
-            *(area_resize(x, size) for x in bases), before, naive, batch["flow"][:edits],
+            base, edited_base, before, naive, batch["flow"][:edits],
             batch["seen"][:edits], None if weights is None else area_resize(weights, size),
         )  # fmt: skip
 

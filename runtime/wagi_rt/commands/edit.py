@@ -161,7 +161,7 @@ def _sweep(bundle: Manifest, text: str) -> tuple[Direction, list[float]]:
         ((direction, _),) = _from_files(bundle, [f"{name}=0"])
     else:
         direction = bundle.direction(name)
-    return direction, [float(step) for step in np.linspace(*ends, steps)]
+    return direction, [float(step) for step in np.linspace(ends[0], ends[-1], steps)]
 
 
 def frames(wanted: Wanted, sweep: tuple[Direction, list[float]] | None) -> list[Wanted]:
