@@ -201,7 +201,12 @@ class Session(Closing):
         return kept | (self.engine.run_chain(prefix, {"ws": kept["ws"]}) if missing else {})
 
     def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
-        """Render other latents with the detail of the images: generator, alignment and fusion only."""
+        """Render other latents with the detail of the images: generator, alignment and fusion only.
+
+        UserError where a flow's coordinates would be computed in bf16, which moves detail by whole pixels.
+        """
+        if self.precision == "bf16" and self.manifest.aligner == "flow":
+            raise UserError("edits of a model with a flow aligner need --precision fp32", status=2)
         known = {**kept, "edit_ws": ws}
         chain = self.edit_chain
         found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})
