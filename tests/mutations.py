@@ -163,7 +163,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     # The export formulation.
     "export/graphs.py": [
         ("last.bias + 1,", "last.bias,", WHOLE),
-        ("area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", WHOLE),
+        ("area_resize(naive.clamp(-1, 1), resolution", "area_resize(naive, resolution", WHOLE),
     ],
     "export/synthesis.py": [
         ("_GAIN = math.sqrt(2)", "_GAIN = 1.0", SYNTHESIS),

@@ -50,8 +50,8 @@ def test_one_plugin_layer_per_haar_node(tools):
 
 def test_a_refused_graph_and_a_crash_are_results(tools):
     refused = "echo 'warning: x' >&2; echo 'error: node 3 Add (Add): types differ' >&2; exit 1"
-    assert "status 1, error: node 3 Add (Add): types differ" in graph("align", tools(0, 0, refused)).error
-    assert "status -6, no message" in graph("align", tools(0, 0, "kill -ABRT $$")).error
+    assert "status 1, error: node 3 Add (Add): types differ" in graph("move", tools(0, 0, refused)).error
+    assert "status -6, no message" in graph("move", tools(0, 0, "kill -ABRT $$")).error
 
 
 @pytest.mark.parametrize("plugins, status", [(0, 0), (1, 1)])

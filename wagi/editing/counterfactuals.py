@@ -75,8 +75,9 @@ class Pairs:
                 np.savez_compressed(file, image=image, regions=regions)
             return image, regions
         except (OSError, ValueError, KeyError) as error:
+            reason = getattr(error, "strerror", None) or "damaged"
             raise UserError(
-                f"{path}: cannot be used ({error}); delete it or name a new folder"
+                f"{path}: cannot be used ({reason}); delete it or name a new folder"
             ) from None
 
 
