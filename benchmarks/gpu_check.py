@@ -85,7 +85,7 @@ def run_section(name: str, machine: "Machine") -> dict[str, Any]:
 
 
 def failed_parts(results: Any, path: str = "") -> list[str]:
-    """Where in the results of a section a part says "failed" (see benchmarks.gpu.common.attempt)."""
+    """The places in a section's results where a part says "failed" (see benchmarks.gpu.common.attempt)."""
     if not isinstance(results, dict):
         return []
     if "failed" in results:

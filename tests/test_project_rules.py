@@ -144,6 +144,17 @@ def test_functions_stay_short():
     assert not long, f"over 80 lines: {long}"
 
 
+def test_docstrings_begin_with_a_noun():
+    """A docstring that begins with a question word reads as a riddle."""
+    riddles, kinds = [], (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in (path for path in files(".py") if path.parts[0] != "tests"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            words = (ast.get_docstring(node) or "") if isinstance(node, kinds) else ""
+            if re.match(r"(What|Which|Whether|How|Where)\b", words):
+                riddles.append(f"{path}: {words.splitlines()[0]}")
+    assert not riddles, riddles
+
+
 def test_one_version():
     """The packages, their metadata and the first heading of the change log name the same version."""
     import wagi

@@ -203,6 +203,7 @@ def test_more_pixels_than_the_limit_are_one_line(bundle, tmp_path, capsys, monke
     assert run_cli("invert", tmp_path, *arguments) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 2 and all("too many pixels" in line for line in errors)
+    assert all(line.endswith("or allow more with --max-pixels") for line in errors)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 

@@ -203,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(records: list[Record]) -> str:
-    """How many faces came from how many photos, and why others did not."""
+    """Counts of photos and faces, and why others were left out."""
     faces = sum(len(record["outputs"]) for record in records)
     reasons = Counter(reason.split(",")[0].split(";")[0] for r in records for reason in r["left_out"])
     left_out = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())

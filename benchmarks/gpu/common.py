@@ -23,7 +23,7 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a section runs. `dry`: on the CPU, at tiny sizes, to exercise the flow."""
+    """The place where a section runs. `dry`: on the CPU, at tiny sizes, to exercise the flow."""
 
     dry: bool
     scratch: Path

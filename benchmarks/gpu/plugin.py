@@ -24,7 +24,7 @@ def compile_harness(target: Path) -> Path:
 
 
 def library(machine: Machine) -> Path:
-    """Where the user put it, what --build-only left, or compiled now."""
+    """The library: the user's, that of --build-only, or compiled now."""
     return find_plugins() or built(PLUGIN_LIBRARY, compile_library, machine.scratch)
 
 

@@ -170,7 +170,7 @@ def _add_edit(commands: Any) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    """What happens around the model."""
+    """Options of everything around the model."""
     add = parser.add_argument
     add("--batch", type=values.positive, default=1, metavar="N", help="images that run together (default 1)")
     add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")

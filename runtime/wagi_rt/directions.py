@@ -28,7 +28,7 @@ _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What one unit of an attribute adds to the latents, and what it was measured to do.
+    """The step in the latents for one unit of an attribute, and what it was measured to do.
 
     vector: [D] or [n_latent, D] float32. unit: what strength 1 means. range: the strengths within which the
     effect was measured. auc: of the projection on held-out pictures. effect: per unit, in held-out standard
@@ -54,7 +54,7 @@ class Direction:
         return {key: value for key, value in known.items() if value not in (None, "", {})}
 
     def shift(self, strength: float, n_latent: int) -> np.ndarray:  # => [n_latent, D]
-        """What is added to the latents at this strength."""
+        """The step in the latents at this strength."""
         step = self.vector * np.float32(strength)
         return np.broadcast_to(step, (n_latent, self.vector.shape[-1]))
 
@@ -182,7 +182,7 @@ def checked(facts: Mapping[str, Any], where: str, name: str = "") -> Direction:
 
 
 def is_name(text: str) -> bool:
-    """Whether an attribute may be called so: it stands before a '=' on the command line."""
+    """True for a name that an attribute may have: it stands before a '=' on the command line."""
     return 0 < len(text) <= 64 and all(c.isalnum() or c in "-_" for c in text)
 
 

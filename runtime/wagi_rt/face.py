@@ -97,7 +97,7 @@ def resolve(session: Session, strengths: Mapping[str | Direction, float]) -> Wan
 
 
 def shift(manifest: Manifest, wanted: Wanted) -> np.ndarray:  # => [n_latent, style_dim]
-    """What all of them together add to the latents."""
+    """The step in the latents of all of them together."""
     total = np.zeros((manifest.n_latent, manifest.style_dim), np.float32)
     for direction, strength in wanted:
         total += direction.shift(strength, manifest.n_latent)

@@ -41,7 +41,7 @@ def content(manifest: Manifest, kept: Tensors, prepared: Prepared) -> bytes:
 
 
 def read(path: str | os.PathLike[str], manifest: Manifest) -> tuple[Tensors, Prepared]:
-    """What `content` kept => (a batch of one for Session.resume, the picture at R px). Raises UserError."""
+    """The start of edits, as `content` kept it => (a batch of one for Session.resume, the picture)."""
     shapes = _shapes(manifest)
     try:
         with zipfile.ZipFile(path) as archive:

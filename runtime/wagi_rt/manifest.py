@@ -238,7 +238,7 @@ class _Checker(Fields):
         return manifest
 
     def added(self, data: dict[str, Any]) -> str:
-        """What schema 3 says of the model besides; returns its aligner. UserError for what comes later."""
+        """The fields that schema 3 adds; returns its aligner. UserError for what comes later."""
         aligner = str(self.get(data, "aligner", str))
         for key, value, known in (
             ("aligner", aligner, chain.ALIGNERS),

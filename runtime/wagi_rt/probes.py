@@ -19,7 +19,7 @@ _COARSEST = 4
 
 
 def judged(manifest: Manifest) -> dict[str, Step]:
-    """What is judged by values: the separate graphs of an inversion, then those that only an edit has."""
+    """The chains judged by values: the separate graphs of an inversion, then those that only an edit has."""
     rows = dict(manifest.inversion.graphs)
     rows |= {name: step for name, step in manifest.edit.graphs.items() if name == MOVE.name}
     return rows | {name: step for name, step in manifest.fused.items() if name == EDIT}

@@ -189,13 +189,13 @@ class Session(Closing):
         return Face(self, self.resume(kept), prepared)
 
     def encode(self, images: np.ndarray) -> Tensors:  # [N, 3, S, S] float32 in [-1, 1]
-        """What every edit of these images starts from: image_r, ws, naive_r, and what the aligner reads."""
+        """The tensors that every edit starts from: image_r, ws, naive_r, and what the aligner reads."""
         kept = self.engine.run_chain(self.opening, {"image": images})
         self._require_numbers(kept["naive_r"])
         return kept
 
     def resume(self, kept: Tensors) -> Tensors:
-        """What `encode` gave, from its image_r, ws and naive_r alone."""
+        """The tensors of `encode` again, from its image_r, ws and naive_r alone."""
         missing = [name for name in self.opening.outputs if name not in kept]
         prefix = Chain.of(PREFIX).yielding(*missing)
         return kept | (self.engine.run_chain(prefix, {"ws": kept["ws"]}) if missing else {})

@@ -41,6 +41,6 @@ def conditional(vector: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def shift_per_unit(vector: np.ndarray, codes: np.ndarray, values: np.ndarray) -> float:
-    """How far the projection onto a unit vector moves per unit of the values, by least squares."""
+    """The move of the projection onto a unit vector per unit of the values, by least squares."""
     projection, centred = codes @ vector, values - values.mean()
     return float(projection @ centred / (centred @ centred))

@@ -71,7 +71,7 @@ def _measured(
 def _worlds(
     args: argparse.Namespace, model: NaiveInverter, predict: Callable[[Tensor], Tensor]
 ) -> tuple[World, World, Reader]:
-    """Where directions are found, where they are measured, and what reads attributes from pictures."""
+    """The pictures to find directions in, those to measure on, and the reader of attributes."""
     if args.labels:
         both = world.photos(model, args.data, read_labels(args.labels), args.keep)
         count = min(args.holdout, len(both.codes) // 3)

@@ -108,7 +108,7 @@ def _kept(
 
 
 def _state(found: Dataset, data: str) -> str:
-    """What a set of pictures is known by: equal words, equal pictures."""
+    """The words that a set of pictures is known by: equal words, equal pictures."""
     if isinstance(found, PortraitMemmap):
         settings = f"{found.seed} {found.edited} {found.scenes} {found.images.shape}"
         return f"{found.root.resolve()} {settings} {(found.root / 'images.npy').stat().st_ino}"

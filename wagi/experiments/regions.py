@@ -27,7 +27,7 @@ def masks(regions: Tensor, source: Tensor, edited: Tensor) -> dict[str, Tensor]:
 
 
 class Strength:
-    """How far a result goes from the source to the true edit, over the pixels that the edit changes.
+    """The way that a result goes from the source to the true edit, over the pixels that the edit changes.
 
     The projection of result - source onto edited - source: 0 for a copy, 1 for the true edit.
     """

@@ -19,7 +19,7 @@ _TEMPERATURE = 10.0
 
 
 class Alignment(NamedTuple):
-    """What the flow aligner found; R is the residual's resolution."""
+    """The result of the flow aligner; R is the residual's resolution."""
 
     aligned: Tensor  # [N, 3, R, R] the residual as it belongs to the edited naive image
     flows: tuple[Tensor, ...]  # [N, 2, r, r] at R/16, R/8, R/4, R: (x, y), in pixels of that level
@@ -154,7 +154,7 @@ class Matching(nn.Module):
 
 
 class FlowAligner(nn.Module):
-    """Where every pixel of an edit comes from: the moved input, the moved residual, or the naive edit.
+    """The source of every pixel of an edit: the moved input, the moved residual, or the naive edit.
 
     Args:
         state_channels: C of the generator's state below the first gate.

@@ -44,7 +44,7 @@ def portrait(seed: int, index: int, edited: bool = False) -> Portrait:
 
 
 def picture(settings: Settings, index: int) -> Portrait:
-    """What picture `index` of a data set shows."""
+    """The scene of picture `index` of a data set."""
     if settings.scenes:
         return scene(portrait(settings.seed, index // PER_SCENE))[index % PER_SCENE]
     return portrait(settings.seed, index, settings.edited)

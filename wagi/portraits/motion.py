@@ -1,4 +1,4 @@
-"""Where everything in a portrait was in another view of it: the renderer's true flow."""
+"""The motion between two views of a portrait: the renderer's true flow."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ class _View:
 
 
 def motion(after: Portrait, before: Portrait, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `after` shows, in the view of `before`: flow float32 [2, size, size], seen bool [size, size].
+    """The motion from `before` to `after`: flow float32 [2, size, size], seen bool [size, size].
 
     Pixel p of `after` shows what lies at p + flow(p), (x, y) in pixels, when the same person has the yaw,
     pitch and roll of `before`; seen: nothing hides it there. Glasses' lenses and other clear things are left

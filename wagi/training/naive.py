@@ -12,7 +12,7 @@ from wagi.model import WaGI
 
 
 class NaiveImages:
-    """What a frozen E0 and G0 make of the pictures of a folder, in half precision.
+    """The naive images of a folder's pictures by a frozen E0 and G0, in half precision.
 
     Args:
         folder: where to keep it, under a name that belongs to these weights and levels.

@@ -69,7 +69,7 @@ class ScenePairs:
         }
 
     def _motion(self, chosen: tuple[int, int], first: int) -> Item:
-        """What moved between the pictures of a pair: nothing when both show the same view."""
+        """The motion between the pictures of a pair: nothing when both show the same view."""
         number, factor = first + chosen[1], self.pictures.factor
         flow = torch.from_numpy(self.flows[number].astype(np.float32))
         seen = torch.from_numpy(self.seen[number].astype(np.float32))[None]

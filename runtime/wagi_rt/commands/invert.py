@@ -67,7 +67,7 @@ def _check_face_options(args: Namespace) -> None:
 
 
 def _finder(args: Namespace) -> Finder | None:
-    """What finds faces with --fit face; before the model, because it may be missing."""
+    """The finder of faces of --fit face; before the model, because it may be missing."""
     if args.fit != "face":
         return None
     from wagi_rt.faces import limit

@@ -1,4 +1,4 @@
-"""What `wagi-rt invert` will read and write, decided and checked before any work."""
+"""The plan of `wagi-rt invert`: everything that it will read and write, checked before any work."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _require_stdout(json: bool) -> None:
 
 
 def _suffixes(found: Sources, suffix: str, keep: bool) -> list[str]:
-    """How each output ends where its name does not say: as asked, like its input if `keep`, else .png."""
+    """The ending of each output without one: as asked, like its input if `keep`, else .png."""
     own = (Path(source.path).suffix.lower() if keep else "" for source in found.files)
     return [suffix or (end if end in WRITTEN else ".png") for end in own]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Square:
-    """What the model sees of an image, then what came of it."""
+    """A picture as the model sees it, then its result."""
 
     prepared: pictures.Prepared
     result: Result | None = None
@@ -38,7 +38,7 @@ class Image:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know about how it was read."""
+        """Notes for the user on how it was read."""
         return self.squares[0].prepared.notes
 
     def record(self) -> dict[str, Any]:
@@ -83,6 +83,8 @@ class Stages:
         for job in jobs:
             try:
                 images.append(self._prepare(job))
+            except decoding.TooManyPixels as error:
+                images.append(Image(job, error=UserError(f"{error}, or allow more with --max-pixels")))
             except UserError as error:
                 images.append(Image(job, error=error))
         return Batch(images, time.perf_counter() - began)
@@ -122,7 +124,7 @@ class Stages:
                 self._invert([one])
 
     def _results(self, squares: Sequence[Square]) -> list[Result]:
-        """What comes of squares that run together."""
+        """The results of squares that run together."""
         import numpy as np
 
         prepared = [square.prepared for square in squares]
@@ -153,7 +155,7 @@ class Stages:
             put_file(job.latents, self._latents(image.squares[0]))
 
     def _latents(self, square: Square) -> bytes:
-        """What later edits of the picture start from, as a file."""
+        """The file that later edits of the picture start from."""
         from wagi_rt import latents
         from wagi_rt.chain import area_resize
 

@@ -114,7 +114,7 @@ class Alignment:
         return Image.fromarray(np.rint(np.stack(planes, -1)).clip(0, 255).astype(np.uint8))
 
     def _part(self, photo: Image.Image) -> tuple[Image.Image, np.ndarray, int]:
-        """What is needed of the photo => (the part, where it begins, by what it is shrunk)."""
+        """The part of the photo that is needed => (the part, where it begins, by what it is shrunk)."""
         middle = np.array(photo.size) / 2
         far = np.abs(self.quad.mean(0) - middle).max() + self.side / 2
         border = max(3, round(0.1 * self.side))
@@ -142,7 +142,7 @@ class Alignment:
         return np.stack(planes, -1)
 
     def place(self, box: Box) -> np.ndarray:  # => [h, w, 2]
-        """Where the pixel centres of a box of the photo lie in the square, its borders being 0 and 1."""
+        """The pixel centres of a box of the photo as positions in the square, whose borders are 0 and 1."""
         left, top, right, bottom = box
         x, y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
         m = self.inverse / self.size
@@ -175,13 +175,13 @@ def _padded(part: Image.Image, quad: np.ndarray, side: float) -> tuple[Image.Ima
 
 
 def _outside(length: int, before: int, after: int) -> np.ndarray:  # => [before + length + after] float32
-    """How far outside of `length` pixels: 1 at the end of the padding, 0 where it begins, inside below 0."""
+    """Distance outside of `length` pixels: 1 at the end of the padding, 0 at its start, below 0 inside."""
     at = np.arange(before + length + after, dtype=np.float32)
     return 1 - np.minimum(at / before, (len(at) - 1 - at) / after)
 
 
 def weights(alignments: Sequence[Alignment], width: int, height: int) -> list[tuple[Box, np.ndarray]]:
-    """How much of each square is put back where: [(box, [h, w] float32 in [0, 1])], 0 at the quad's borders.
+    """The share of each square that is put back: [(box, [h, w] float32 in [0, 1])], 0 at the quad's borders.
 
     Where squares overlap, a pixel belongs to the face whose centre is nearer, in sides of its own quad, so
     that none is painted over by its neighbour's; the change between them is as soft as the borders.

@@ -1,4 +1,4 @@
-"""Where the faces of a photo are: BlazeFace finds them in any direction, FaceMesh gives their landmarks.
+"""The faces of a photo: BlazeFace finds them in any direction, FaceMesh gives their landmarks.
 
 BlazeFace looks at the whole photo and, above 700 px, at tiles of half its size, each in the four right
 angles; it alone is a tenth of the eye distance off. FaceMesh looks twice: at what BlazeFace found, then at
@@ -42,7 +42,7 @@ class Face(NamedTuple):
     outside: float = 0.0  # the part of its outline that lies outside of the photo
 
     def notes(self) -> list[str]:
-        """What a user should know before this face's result is trusted."""
+        """Notes for the user on how far this face's result can be trusted."""
         found = []
         if self.landmarks.eye_distance < SMALL:
             found.append(f"small, {self.landmarks.eye_distance:.0f} px between the eyes")
@@ -54,7 +54,7 @@ class Face(NamedTuple):
 
 
 class _Box(NamedTuple):
-    """What BlazeFace says of one face, in px of the photo."""
+    """One face as BlazeFace reports it, in px of the photo."""
 
     score: float
     corners: np.ndarray  # [2, 2] least and greatest x, y

@@ -61,7 +61,7 @@ class Photo:
             self.notes.append("more than 8 bits, written with 8")
 
     def _own(self, image: Image.Image) -> Image.Image:
-        """What is pasted into, L or RGB: as stored; other modes in sRGB, with a note."""
+        """The picture that is pasted into, L or RGB: as stored; other modes in sRGB, with a note."""
         if image.mode in ("RGBA", "LA"):
             self._alpha = image.getchannel("A")
             image = image.convert(image.mode[:-1])
@@ -163,7 +163,7 @@ def _metadata(image: Image.Image, stored: Image.Image) -> dict[str, Any]:
 
 
 def _quantisation(image: Image.Image) -> dict[str, Any]:
-    """How a JPEG was compressed, so that its pixels survive another time; empty for other formats."""
+    """The settings a JPEG was compressed with, which its pixels survive again; empty for other formats."""
     tables = getattr(image, "quantization", None)
     if not tables:
         return {}
