@@ -6,6 +6,7 @@ import torch
 from public_files import generator, write_rosinality
 from safetensors import safe_open
 
+import wagi_rt.directions
 from wagi import convert
 
 
@@ -24,8 +25,10 @@ def test_interfacegan(tmp_path, shape, suffix):
     np.save(source, value) if suffix == ".npy" else torch.save(torch.from_numpy(value), source)
     assert run(source, "-o", out) == 0
     with safe_open(out, "pt") as file:
-        assert np.array_equal(file.get_tensor("direction").numpy(), value.reshape(-1, 8))
+        assert np.array_equal(file.get_tensor("vector").numpy(), value.reshape(-1, 8).squeeze())
         words = file.metadata()
+    direction = wagi_rt.directions.read(out)  # the runtime takes it as it is
+    assert direction.name == "smile" and np.array_equal(direction.vector, value.reshape(-1, 8).squeeze())
     assert words["made_for"] == "stylegan2" and words["styles"] == ("18" if len(shape) == 3 else "all")
 
 

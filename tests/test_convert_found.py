@@ -90,7 +90,7 @@ def test_shapes_of_directions(tmp_path, shape, styles, suffix):
     np.save(source, value) if suffix == ".npy" else torch.save(torch.from_numpy(value), source)
     assert run(source, "-o", out) == 0
     with safe_open(out, "pt") as file:
-        assert np.array_equal(file.get_tensor("direction").numpy(), value.reshape(-1, 8))
+        assert np.array_equal(file.get_tensor("vector").numpy(), value.reshape(-1, 8).squeeze())
         assert file.metadata()["styles"] == styles
 
 

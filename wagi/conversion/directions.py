@@ -15,10 +15,13 @@ _WIDEST = 4096  # numbers of a latent; StyleSpace has some 9000
 
 
 def boundary(source: Source) -> dict[str, Any]:
-    """A direction [1, D] for all styles or [n, D], from [D], [1, D], [n, D], [1, n, D] or [n, 1, D]."""
+    """A direction [D] for all styles or [n, D], from [D], [1, D], [n, D], [1, n, D] or [n, 1, D].
+
+    Its file is a direction of the runtime (wagi_rt.directions), whose measurements nobody knows.
+    """
     where, found = str(source.path), source.content
     if isinstance(found, Mapping):
-        found = found.get("direction")
+        found = found.get("vector", found.get("direction"))
     if isinstance(found, np.ndarray):
         if found.dtype.kind != "f":
             raise UserError(f"{where}: an array of {found.dtype}, a direction is floating point")
@@ -38,7 +41,8 @@ def boundary(source: Source) -> dict[str, Any]:
     if value.ndim != 2 or not 1 <= len(value) <= 18 or value.shape[1] < 2:
         raise UserError(f"{where}: shape {list(found.shape)}, a direction has [1, D] or [1, styles, D]")
     facts = {"styles": "all" if len(value) == 1 else str(len(value)), "style_dim": str(value.shape[1])}
-    return {"flat": {"direction": value.contiguous()}, "facts": {**facts, **_made_for(source)}}
+    vector = value[0] if len(value) == 1 else value
+    return {"flat": {"vector": vector.contiguous()}, "facts": {**facts, **_made_for(source)}}
 
 
 def components(source: Source) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def check_output(path: Path, source: Path, overwrite: bool) -> None:
 def metadata(found: "Converted", source: Source, licence: str) -> dict[str, str]:
     """The provenance that a converted file keeps; safetensors metadata is text to text."""
     return {
-        "kind": found.kind,
+        "kind": "direction" if "vector" in found.flat else found.kind,
         "source": source.path.name,
         "source_sha256": source.sha256(),
         "licence": licence or "not stated: see the source of the weights",

@@ -76,6 +76,8 @@ def _refuse_unusable(source: Source, state: Mapping[str, Any]) -> None:
 
 def _flat_kind(source: Source, content: Mapping[str, Any]) -> str:
     _refuse_unusable(source, content)
+    if list(content) == ["vector"]:
+        return "interfacegan"
     shapes = {name: tuple(value.shape) for name, value in content.items() if isinstance(value, Tensor)}
     if "to_rgb1.bias" in shapes:
         return _generator_kind(content)
