@@ -88,7 +88,6 @@ def _align(root: Path, out: Path, size: int, keep: bool, photo: str, stem: str) 
     """Cut out and write the faces of one photo => its line of the report."""
     import numpy as np
 
-    from wagi_rt.errors import UserError as RuntimeUserError
     from wagi_rt.faces import photos
     from wagi_rt.faces.alignment import Alignment
 
@@ -107,7 +106,7 @@ def _align(root: Path, out: Path, size: int, keep: bool, photo: str, stem: str) 
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_png(out / name, np.asarray(square))
             record["outputs"].append(name)
-    except RuntimeUserError as error:
+    except UserError as error:
         record["left_out"].append(str(error).removeprefix(f"{photo}: "))
     return record
 
@@ -179,8 +178,6 @@ def _run(
 
 def run(args: argparse.Namespace) -> int:
     """Status 1 when no face was written at all. Raises UserError."""
-    from wagi_rt.errors import UserError as RuntimeUserError
-
     settings = {"photos": str(args.photos.resolve()), "size": args.size, "faces": args.faces,
                 "quads": str(args.quads.resolve()) if args.quads else None, "keep": args.keep}  # fmt: skip
     photos = _photos(args.photos, args.out)
@@ -196,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
             if time.monotonic() > said + _EVERY:
                 said = time.monotonic()
                 print(f"[{len(records)}/{len(photos)}] {_summary(records)}", file=sys.stderr, flush=True)
-    except RuntimeUserError as error:
+    except UserError as error:
         raise UserError(f"--quads {error}" if args.quads else str(error), error.status) from None
     print(f"{args.out}: {_summary(records)}; {args.out / REPORT} has the details", file=sys.stderr)
     return 0 if any(record["outputs"] for record in records) else 1
