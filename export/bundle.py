@@ -20,7 +20,7 @@ from export.parity import Arrays, Row, compare, failure, make_probes, reference
 from export.pipeline import join
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
-from wagi.editing.directions import generator_hash
+from wagi.checkpoint import weights_hash
 from wagi.model import WaGI
 from wagi_rt import chain, probes
 from wagi_rt import directions as directions_file
@@ -273,7 +273,7 @@ def _manifest(
         "tolerance": limits["tolerance"],
         "default": PIPELINE,
         "aligner": aligner(model),
-        "generator": generator_hash(generator),
+        "generator": weights_hash(generator),
         "naive": "full",
         "full_detail": False,
         "graphs": entries,

@@ -12,6 +12,7 @@ from tolerances import TOL
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.editing import counterfactuals
+from wagi.editing.attributes import ATTRIBUTES, strength_of
 from wagi.errors import UserError
 from wagi.experiments import edit
 from wagi.experiments.heldout import eight_bit
@@ -21,6 +22,8 @@ from wagi.portraits import dataset, render_regions
 from wagi.portraits import edit as change_portrait
 from wagi.portraits import render as render_portrait
 from wagi.portraits.edits import parse_edit
+from wagi.portraits.parameters import vector
+from wagi_rt.directions import Direction, write
 
 SIZE, SEED, COUNT = 32, 5, 3
 
@@ -219,3 +222,55 @@ def test_the_edit_command_with_the_flow_aligner(world, pairs):
     assert rows[edit.COPY]["strength"] == 0 and rows[edit.SHIPPED]["portraits-ID"] is not None
     alignment = {row["row"]: row for row in table(out, "alignment")}
     assert alignment["flow"][edit.NEARER].endswith(f"/{COUNT}")
+
+
+# -------------------------------------------------------------------------------------------- directions
+
+
+def direction(model, n, **facts):
+    vector = np.random.default_rng(n).standard_normal((model.generator.n_latent, model.generator.style_dim))
+    return Direction("yaw", vector.astype(np.float32), **facts)
+
+
+@pytest.mark.parametrize("text", ["yaw+0.3", "smile-0.35", "skin+0.2"])
+def test_the_strength_of_an_edit_is_the_renderers(text):
+    """What an edit changes in a portrait's parameters, in steps of the attribute."""
+    change = parse_edit(text)
+    portrait = next(p for p in (dataset.portrait(SEED, k) for k in range(50)) if change.apply(p))
+    attribute = ATTRIBUTES[change.parameter]
+    before, after = (attribute.of(vector(one)) for one in (portrait, change.apply(portrait)))
+    assert strength_of(change) == pytest.approx((after - before) / attribute.step, rel=1e-4)
+
+
+def test_an_edit_along_a_direction(world, pairs, tmp_path):
+    """Rows of E0's latents and of the direction's, which the naive edit of the latter equals."""
+    model = checkpoint.load_model(world / "model.pt")
+    found = direction(model, 5, generator=checkpoint.weights_hash(model.generator))
+    write(tmp_path / "yaw.safetensors", found)
+    command = ["edit", "--model", str(world / "model.pt"), "--out", str(tmp_path / "o")]
+    command += ["--edits", "yaw-0.15", "--pairs", str(pairs.folder), "--seed", str(SEED), "--count", "2"]
+    assert evaluate.main([*command, "--directions", str(tmp_path)]) == 0
+    rows = {row["latents"]: row for row in table(tmp_path / "o", "edit") if row["row"] == edit.NAIVE}
+    pair = counterfactuals.Pairs(pairs.folder, SEED, SIZE, 2)(parse_edit("yaw-0.15"))
+    source, edited, _ = next(counterfactuals.batches(pair, 2))
+    with torch.no_grad():
+        image = model.generator(model.encode(source) - 0.5 * torch.from_numpy(found.vector))
+    expected = float((eight_bit(image) - edited).square().mean())
+    assert set(rows) == {"oracle", "direction"}
+    assert rows["direction"]["l2"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_directions_that_cannot_serve(world, tmp_path, capsys):
+    """None of that name, another generator's, and edits that have no amount: one line, before any work."""
+    model = checkpoint.load_model(world / "model.pt")
+    write(tmp_path / "yaw.safetensors", direction(model, 6, generator="f" * 64))
+    command = ["edit", "--model", str(world / "model.pt"), "--out", str(tmp_path / "o")]
+    command += ["--directions", str(tmp_path), "--edits"]
+    for text, message in (
+        ("smile+0.7", f"{tmp_path / 'smile.safetensors'}: no such file"),
+        ("yaw+0.3", f"{tmp_path / 'yaw.safetensors'}: was found in another generator's latents"),
+        ("glasses=square", "glasses=square: directions make edits by an amount"),
+    ):
+        assert evaluate.main([*command, text]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --directions {message}")
+    assert not (tmp_path / "o").exists()

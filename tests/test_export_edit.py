@@ -11,7 +11,7 @@ import wagi_rt
 from export.graphs import aligner, build_graphs
 from export.parity import compare_probes, failure, reference, table
 from tests.tolerances import EXPORT_ATOL
-from wagi.editing.directions import generator_hash
+from wagi.checkpoint import weights_hash
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
 from wagi_rt.directions import Direction
@@ -34,7 +34,7 @@ def traced(model):
 @pytest.fixture(scope="module")
 def directions(model):
     vector = np.random.default_rng(0).normal(size=model.generator.style_dim).astype(np.float32) / 4
-    return {"smile": Direction("smile", vector, range=(-1, 1), generator=generator_hash(model.generator))}
+    return {"smile": Direction("smile", vector, range=(-1, 1), generator=weights_hash(model.generator))}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_nothing_in_the_aligner_depends_on_the_batch_or_is_double(exported):
 
 def test_the_manifest_says_what_edits_need(exported, model, directions):
     manifest = manifests.read(exported[0])
-    assert manifest.generator == generator_hash(model.generator)
+    assert manifest.generator == weights_hash(model.generator)
     assert np.array_equal(manifest.direction("smile").vector, directions["smile"].vector)
     errors = manifest.naive_errors
     images = torch.from_numpy(probes.images(32, 5, batch=4))

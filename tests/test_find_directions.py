@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, convert, directions
+from wagi.checkpoint import weights_hash
 from wagi.editing import boundaries, components, judging, shifts
 from wagi.editing.attributes import ATTRIBUTES, read_labels
-from wagi.editing.directions import generator_hash
 from wagi.errors import UserError
 from wagi.networks.swagan import Generator
 from wagi.portraits.parameters import sample, vector
@@ -53,7 +53,7 @@ def test_ganspace_is_scikit_learns_pca(swagan, tmp_path):
         assert abs(cosine(stored.vector, truth.components_[k])) > 0.9999
         assert np.linalg.norm(stored.vector) == pytest.approx(truth.explained_variance_[k] ** 0.5, rel=5e-3)
         assert (
-            stored.generator == generator_hash(found) and stored.vector.max() == np.abs(stored.vector).max()
+            stored.generator == weights_hash(found) and stored.vector.max() == np.abs(stored.vector).max()
         )
 
 

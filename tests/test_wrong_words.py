@@ -27,8 +27,7 @@ def test_the_option_that_was_given(model, tmp_path, capsys):
     cases = [
         (evaluate, ["subbands", *common, "--test", "nowhere"], "--test nowhere: no such folder"),
         (evaluate, ["regression", "--out", str(tmp_path), "--data", "nowhere"], "--data nowhere: no such"),
-        (evaluate, ["directions", *common, "--data", "nowhere"], "--data nowhere: no such folder"),
-        (evaluate, ["directions", *common, "--edits", "nonsense"], "--edits nonsense: write NAME+AMOUNT"),
+        (evaluate, ["edit", *common, "--edits", "nonsense"], "--edits nonsense: write NAME+AMOUNT"),
         (evaluate, ["sheet", *common, "--kind", "edit", "--edit", "nonsense"], "--edit nonsense: write NAME"),
         (to_onnx, ["--checkpoint", str(model), "-o", str(tmp_path / "b"), "--calibrate", "nowhere"],
          "--calibrate nowhere: no such folder"),

@@ -6,6 +6,7 @@ a part the names are the published ones; the generator's dict carries `latent_av
 weights as PART.NAME, the settings in its metadata.
 """
 
+import hashlib
 import json
 import os
 import zipfile
@@ -80,6 +81,15 @@ def grow(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     for name in own.keys() - set(kept):
         own[name].copy_(state[name])
     return kept
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of a network's weights: a generator's is its name in bundles and in directions."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {list(value.shape)} ".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------- writing

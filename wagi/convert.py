@@ -80,12 +80,12 @@ def describe(found: "Converted", path: Path) -> list[str]:
 
 def fits(a: "Converted", b: "Converted") -> str | None:
     """The answer to whether two files work together; None when the question makes no sense."""
-    from wagi.conversion import directions
+    from wagi.conversion.public_directions import require_fit
 
     for one, other in ((a, b), (b, a)):
         if one.kind in ("interfacegan", "ganspace") and other.config is not None:
             try:
-                directions.check(one.facts, other.config, "no")
+                require_fit(one.facts, other.config, "no")
             except UserError as error:
                 return str(error)
             return "yes: directions in the W of this generator"
@@ -128,7 +128,8 @@ def load(path: Path, kind: str, made_for: str | None) -> "tuple[Source, Converte
 
 def run(args: argparse.Namespace) -> None:
     """Raises UserError; then nothing was written."""
-    from wagi.conversion import directions, files
+    from wagi.conversion import files
+    from wagi.conversion.public_directions import require_fit
 
     if args.info:
         info({path: load(path, args.kind, args.made_for)[1] for path in args.source})
@@ -143,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
         from wagi import checkpoint
 
         content = checkpoint.read(args.generator)
-        directions.check(found.facts, checkpoint.model_config(content, args.generator), str(source.path))
+        require_fit(found.facts, checkpoint.model_config(content, args.generator), str(source.path))
     if args.to == "rosinality":
         files.write_rosinality(found, args.output)
         if found.config is not None and found.config.to_rgb_kernel != 1:

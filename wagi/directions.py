@@ -126,14 +126,13 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from wagi import checkpoint
-    from wagi.editing.directions import generator_hash
     from wagi.model import NaiveInverter
 
     if args.threads:
         torch.set_num_threads(args.threads)
     content = checkpoint.read(args.model)
     generator: Generator = checkpoint.build_loaded(content, "generator", args.model)  # type: ignore[assignment]
-    origin = generator_hash(generator)
+    origin = checkpoint.weights_hash(generator)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         if args.method in ("ganspace", "sefa"):

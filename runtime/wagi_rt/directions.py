@@ -32,8 +32,7 @@ class Direction:
     vector: [D] or [n_latent, D] float32. unit: what strength 1 means. range: the strengths within which the
     effect was measured. auc: of the projection on held-out pictures. effect: per unit, in held-out standard
     deviations of the attribute; leakage: the same for other attributes. generator: the hash of the weights in
-    whose latents the vector lives ("" where nobody knows), see
-    wagi.editing.directions.generator_hash.
+    whose latents the vector lives ("" where nobody knows), see wagi.checkpoint.weights_hash.
     """
 
     name: str

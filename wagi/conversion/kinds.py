@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wagi import checkpoint
 from wagi.config import ModelConfig
-from wagi.conversion import directions, rebuild, tensorflow
+from wagi.conversion import rebuild, tensorflow
 from wagi.conversion.identify import identify
+from wagi.conversion.public_directions import boundary, components
 from wagi.conversion.rebuild import fit
 from wagi.conversion.sources import Source, State, below, tensor, tensors, unwrap
 from wagi.errors import UserError
@@ -199,8 +200,8 @@ READERS: dict[str, Callable[[Source], Converted]] = {
     "lpips-vgg": _flat("lpips-vgg", "LPIPS v0.1 linear for VGG16", lambda: rebuild.linear("vgg")),
     "alexnet": _flat("alexnet", "torchvision AlexNet", lambda: rebuild.trunk("alex")),
     "vgg16": _flat("vgg16", "torchvision VGG16", lambda: rebuild.trunk("vgg")),
-    "interfacegan": lambda s: Converted("interfacegan", "InterFaceGAN direction", **directions.boundary(s)),
-    "ganspace": lambda s: Converted("ganspace", "GANSpace components", **directions.components(s)),
+    "interfacegan": lambda s: Converted("interfacegan", "InterFaceGAN direction", **boundary(s)),
+    "ganspace": lambda s: Converted("ganspace", "GANSpace components", **components(s)),
     "wagi": wagi_checkpoint,
 }
 

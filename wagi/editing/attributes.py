@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from wagi.errors import UserError
+from wagi.portraits.edits import Edit
 from wagi.portraits.hair import STYLES
 from wagi.portraits.parameters import CATEGORIES, CONTINUOUS, NUM_PARAMETERS, options
 
@@ -82,6 +83,15 @@ _ALL = (
     _single("light_azimuth", 0.6, "0.6 rad of the lamp's way around"),
 )
 ATTRIBUTES = {one.name: one for one in _ALL}
+
+
+def strength_of(change: Edit) -> float:
+    """The strength of its parameter's direction for an edit by an amount. UserError for any other edit."""
+    found = ATTRIBUTES.get(change.parameter)
+    if change.option or not found:
+        amounts = ", ".join(name for name in ATTRIBUTES if name in CONTINUOUS)
+        raise UserError(f"{change.text}: directions make edits by an amount, of {amounts}", 2)
+    return change.change / CONTINUOUS[change.parameter].moments()[1] / found.step
 
 
 # ---------------------------------------------------------------------------------------- labels of photos

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from wagi.checkpoint import weights_hash
 from wagi.data import Dataset, ImageFolder, PortraitMemmap, open_dataset, to_float
 from wagi.editing.attributes import ATTRIBUTES, Attribute, Labels
-from wagi.editing.directions import latent_space
 from wagi.errors import UserError
 from wagi.files import beside
 from wagi.model import NaiveInverter
@@ -93,7 +93,7 @@ def _kept(
     """Codes of the chosen pictures, from the folder of kept ones where an earlier run left them there."""
     if keep is None:
         return _encode(model, found, chosen)
-    words = latent_space(model.encoder, model.generator), _state(found, data), str(list(chosen))
+    words = *map(weights_hash, (model.encoder, model.generator)), _state(found, data), str(list(chosen))
     path = keep / f"codes-{hashlib.sha256('|'.join(words).encode()).hexdigest()[:16]}.npy"
     try:
         if path.is_file():

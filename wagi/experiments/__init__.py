@@ -11,7 +11,6 @@ EXPERIMENTS: dict[str, str] = {
     "regression": "wagi.experiments.regression",
     "subbands": "wagi.experiments.subbands",
     "edit": "wagi.experiments.edit",
-    "directions": "wagi.experiments.find_directions",
     "samples": "wagi.experiments.samples",
     "ood": "wagi.experiments.ood",
     "sheet": "wagi.experiments.sheet",

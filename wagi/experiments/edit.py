@@ -2,9 +2,8 @@
 
 python -m wagi.evaluate edit --model CHECKPOINT --out OUT --edits yaw+0.3 yaw-0.3 smile+0.7 --directions DIR
 
-The edited latent is w + strength * direction (`--latents pairs classifier`: directions that
-`python -m wagi.evaluate directions` offered), or `oracle`: E0 of the true edit, which judges alignment and
-fusion apart from the direction. Errors are pixel-weighted means over all pairs: whole image, letters, mouth.
+The edited latent is E0 of the true edit (`oracle`), which judges alignment and fusion apart from directions;
+with --directions w + strength * direction, too. Errors are pixel-weighted means over all pairs, by region.
 """
 
 import argparse
@@ -15,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wagi.checkpoint import load_model
-from wagi.editing import directions
+from wagi.checkpoint import load_model, weights_hash
+from wagi.editing.attributes import strength_of
 from wagi.editing.counterfactuals import Pairs, batches
-from wagi.editing.search import WAYS
-from wagi.errors import UserError, option
+from wagi.errors import option
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.heldout import Means, eight_bit, standin_metrics
 from wagi.experiments.regions import CHANGED, REGIONS, RegionMeans, Strength, masks
@@ -28,8 +26,9 @@ from wagi.model import Inversion, WaGI, area_resize
 from wagi.networks.flow_alignment import FlowAligner, warp
 from wagi.networks.swagan import State
 from wagi.portraits.edits import Edit, parse_edit
+from wagi_rt.directions import SUFFIX, Direction, read, require_fit
 
-ORACLE = "oracle"
+ORACLE, ALONG = "oracle", "direction"
 SHOWN = 6  # pairs in a figure
 # Aligned residuals, and what was given for them.
 ALIGNED = {"ADA": "raw residual", "ADA of the faded residual": "faded residual", "flow": "raw residual"}
@@ -51,12 +50,9 @@ def parser() -> argparse.ArgumentParser:
         help="NAME+AMOUNT or NAME=OPTION (default: yaw+0.3 yaw-0.3 smile+0.7)",
     )  # fmt: skip
     p.add_argument(
-        "--latents", nargs="+", choices=(*WAYS, ORACLE), default=[ORACLE],
-        help="how the edited latent is found (default: oracle)",
+        "--directions", type=Path, metavar="DIR",
+        help="edit along this folder's directions too (python -m wagi.directions), those of the edits' names",
     )  # fmt: skip
-    p.add_argument(
-        "--directions", type=Path, metavar="DIR", help="folder of directions, for pairs and classifier"
-    )
     p.add_argument(
         "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
         help="folder that keeps rendered pairs (default data/pairs)",
@@ -135,19 +131,19 @@ def _flow_ways(model: WaGI, inversion: Inversion, shipped: Inversion, state: Sta
 
 
 def edited_latents(
-    model: WaGI, source: Tensor, edited: Tensor, change: Edit, direction: directions.Direction | None
+    model: WaGI, source: Tensor, edited: Tensor, change: Edit, direction: Direction | None
 ) -> Tensor:  # => N,n_latent,style_dim
-    """w + change * strength * direction, or E0 of the true edit when there is no direction."""
+    """w + strength * direction, or E0 of the true edit when there is no direction."""
     if direction is None:
         return model.encode(edited)
-    return model.encode(source) + change.change * direction.strength * torch.from_numpy(direction.vector)
+    return model.encode(source) + strength_of(change) * torch.from_numpy(direction.vector)
 
 
 # ------------------------------------------------------------------------------------------- one edit
 
 
 def measure(
-    model: WaGI, pairs: Pairs, change: Edit, direction: directions.Direction | None
+    model: WaGI, pairs: Pairs, change: Edit, direction: Direction | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Tensor]]:
     """Rows of the images' errors, of the residuals' errors, and columns of pictures of the first pairs."""
     errors, alignment, strength = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave"), Strength()
@@ -196,25 +192,17 @@ def _rows(means: Any, change: Edit) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------- the command
 
 
-def directions_for(
-    folder: Path | None, ways: list[str], edits: list[Edit], space: str
-) -> dict[tuple[str, str], Any]:
-    """(latents, edit) -> its direction, None for the oracle; what was refused is left out and said."""
-    if folder is None and set(ways) != {ORACLE}:
-        raise UserError(
-            "--directions: is needed for these --latents; make it: `python -m wagi.evaluate directions`", 2
-        )
-    found: dict[tuple[str, str], Any] = {}
-    for way in ways:
-        for change in edits:
-            if way == ORACLE or folder is None:
-                found[way, change.text] = None
-            elif (path := directions.path_of(folder, change, way)).is_file():
-                found[way, change.text] = directions.read(path, space)
-            else:
-                print(f"{path}: no such direction (refused, or not made); left out", file=sys.stderr)
-    if not found:
-        raise UserError(f"--directions {folder}: has a direction for none of the edits", 2)
+def directions_for(folder: Path | None, edits: list[Edit], model: WaGI) -> dict[str, Direction]:
+    """{text of an edit: the direction of its parameter}, with a folder. Raises UserError."""
+    if folder is None:
+        return {}
+    generator, found = model.generator, {}
+    for change in edits:
+        strength_of(change)
+        path = folder / f"{change.parameter}{SUFFIX}"
+        found[change.text] = read(path)
+        fit = generator.n_latent, generator.style_dim, weights_hash(generator)
+        require_fit(found[change.text], *fit, str(path))
     return found
 
 
@@ -223,17 +211,17 @@ def run(args: argparse.Namespace) -> None:
         edits = [parse_edit(text) for text in args.edits]
     model = load_model(args.model)
     pairs = Pairs(args.pairs, args.seed, model.generator.size, args.count)
-    space = directions.latent_space(model.encoder, model.generator)
-    chosen = directions_for(args.directions, args.latents, edits, space)
+    with option("--directions"):
+        directions = directions_for(args.directions, edits, model)
     rows: list[dict[str, Any]] = []
     residual_rows: list[dict[str, Any]] = []
-    for (latents, text), direction in chosen.items():
-        print(f"{text}, {latents} latents", file=sys.stderr)
-        change = next(change for change in edits if change.text == text)
+    for latents, change in [(way, one) for way in (ORACLE, ALONG)[: 1 + bool(directions)] for one in edits]:
+        print(f"{change.text}, {latents} latents", file=sys.stderr)
+        direction = directions[change.text] if latents == ALONG else None
         found, aligned, pictures = measure(model, pairs, change, direction)
         rows += [{"latents": latents, **row} for row in found]
         residual_rows += [{"latents": latents, **row} for row in aligned]
-        write_picture(args.out / f"edit-{text}-{latents}.png", comparison(pictures))
+        write_picture(args.out / f"edit-{change.text}-{latents}.png", comparison(pictures))
     meta = {"model": args.model.name, "pairs": f"seed {args.seed}, {args.count} per edit"}
     _write_reports(args.out, rows, residual_rows, meta)
 

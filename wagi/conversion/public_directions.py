@@ -21,7 +21,7 @@ def boundary(source: Source) -> dict[str, Any]:
     """
     where, found = str(source.path), source.content
     if isinstance(found, Mapping):
-        found = found.get("vector", found.get("direction"))
+        found = found.get("vector")
     if isinstance(found, np.ndarray):
         if found.dtype.kind != "f":
             raise UserError(f"{where}: an array of {found.dtype}, a direction is floating point")
@@ -65,7 +65,7 @@ def _made_for(source: Source) -> dict[str, str]:
     return {"made_for": source.metadata.get("made_for", "stylegan2")}
 
 
-def check(facts: Mapping[str, str], config: ModelConfig, where: str) -> None:
+def require_fit(facts: Mapping[str, str], config: ModelConfig, where: str) -> None:
     """Refuse directions for a generator in whose W space they mean nothing."""
     styles, latents = facts.get("styles", "all"), config.n_latent
     if facts["made_for"] != config.generator:
