@@ -16,7 +16,8 @@ from wagi import checkpoint
 from wagi.config import settings
 from wagi.features import FeatureFiles
 from wagi.loader import batch_of
-from wagi.training.flow import FlowStage, change_loss, energy_loss
+from wagi.training.detail import energy_loss
+from wagi.training.flow import FlowStage, change_loss
 from wagi.training.scenes import ScenePairs
 
 REGIONS = (1.0, 1.0, 2.0, 3.0, 3.0, 1.0, 1.0, 3.0, 2.0)

@@ -102,6 +102,13 @@ class GeneratorConfig(TrainConfig):
     lambda_w: float = 3.0  # distill: of the mapping network's distance to E0's codes
     lambda_delta: float = 1.0  # distill: keeps E0's codes of all layers near the first, and so in W
     lambda_adv: float = 0.0
+    mapped_share: float = 0.5  # distill: of a batch, decoded from the scene's parameters and not by E0
+    lambda_looks: float = 0.0  # of portraits-features, both images shifted alike
+    lambda_energy: float = 0.0  # of local detail energy
+    lambda_lock: float = 0.0  # against detail that follows a grid
+    detail_kimg: float = 20.0  # over which the last three rise to their weight
+    lambda_read: float = 0.0  # of reading these parameters from E0's first code by a linear map
+    read: tuple[str, ...] = ()
     # weight of background, clothes, skin, eyes, mouth, hair, hat, letters, accessories in the image loss
     region_weights: tuple[float, ...] = ()
 

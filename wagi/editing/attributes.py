@@ -11,10 +11,9 @@ import numpy as np
 from wagi.errors import UserError
 from wagi.portraits.edits import Edit
 from wagi.portraits.hair import STYLES
-from wagi.portraits.parameters import CATEGORIES, CONTINUOUS, NUM_PARAMETERS, options
+from wagi.portraits.parameters import CATEGORIES, COLUMNS, CONTINUOUS, NUM_PARAMETERS, options
 
-_COLUMNS = list(CONTINUOUS) + [f"{name}={option}" for name in CATEGORIES for option in options(name)]
-_HAIR_COLOUR = len(_COLUMNS)  # the first colour; red, green and blue follow one another
+_HAIR_COLOUR = len(COLUMNS)  # the first colour; red, green and blue follow one another
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -37,7 +36,7 @@ class Attribute:
 
 def _single(name: str, amount: float, unit: str) -> Attribute:
     weights = np.zeros(NUM_PARAMETERS, np.float32)
-    weights[_COLUMNS.index(name)] = 1
+    weights[COLUMNS.index(name)] = 1
     return Attribute(name, weights, amount / CONTINUOUS[name].moments()[1], unit)
 
 
@@ -50,7 +49,7 @@ def _deviation(category: str, option: str) -> float:
 
 def _present(category: str) -> Attribute:
     weights = np.zeros(NUM_PARAMETERS, np.float32)
-    weights[_COLUMNS.index(f"{category}=none")] = -_deviation(category, "none")
+    weights[COLUMNS.index(f"{category}=none")] = -_deviation(category, "none")
     return Attribute(category, weights, 1.0, "from none to some")
 
 
@@ -58,7 +57,7 @@ def _long_hair() -> Attribute:
     weights = np.zeros(NUM_PARAMETERS, np.float32)
     for style in options("hair_style"):
         length = STYLES[style].length if style in STYLES else 0.0
-        weights[_COLUMNS.index(f"hair_style={style}")] = length * _deviation("hair_style", style)
+        weights[COLUMNS.index(f"hair_style={style}")] = length * _deviation("hair_style", style)
     return Attribute("long_hair", weights, 0.75, "0.75 head units longer, from short to a bob")
 
 

@@ -227,6 +227,10 @@ def options(category: str) -> list[str]:
     return sorted(first | second)
 
 
+# Names of the vector's columns before the colours.
+COLUMNS = list(CONTINUOUS) + [f"{name}={option}" for name in CATEGORIES for option in options(name)]
+
+
 def _one_hot(category: str, value: str) -> list[float]:
     first, second = CATEGORIES[category]
     result = []

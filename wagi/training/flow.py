@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.features import FeatureFiles
-from wagi.haar import decompose
 from wagi.losses import l2_loss, wavelet_loss
 from wagi.model import Inversion, area_resize
 from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
+from wagi.training.detail import energy_loss
 from wagi.training.images import Scalars, weighted_mean
 from wagi.training.inversion import InversionStage, assemble
 from wagi.training.naive import NaiveImages
@@ -248,26 +248,6 @@ def change_loss(aligned: Tensor, target: Tensor, before: Tensor, after: Tensor) 
     error = (aligned - target).abs().mean(1)
     least = _SMALL_CHANGE * changed[0].numel()
     return ((changed * error).sum((1, 2)) / (changed.sum((1, 2)) + least)).mean()
-
-
-def energy_loss(y: Tensor, x: Tensor) -> Tensor:  # N,3,R,R twice => scalar
-    """Sum over three Haar levels of the mean difference of the local detail energy.
-
-    A blurred picture has too little of it, a doubled edge too much; both cost an L1 distance less than detail
-    in the wrong place.
-    """
-    total = torch.zeros((), device=y.device)
-    for window, a, b in zip((8, 4, 4), decompose(y, 3), decompose(x, 3), strict=True):
-        first, second = (_local_energy(level, window) for level in (a, b))
-        total = total + (first - second).abs().mean()
-    return total
-
-
-def _local_energy(level: Tensor, window: int) -> Tensor:
-    """Root mean square over colours and windows of the details [N, 12, r, r] => [N, 3, r', r']."""
-    energy = level.unflatten(1, (4, -1))[:, 1:].square().mean(2)
-    window = min(window, energy.shape[-1])
-    return (F.avg_pool2d(energy, window, stride=max(window // 2, 1)) + 1e-4).sqrt()
 
 
 def after_warp(flow: Tensor, view: Tensor) -> Tensor:  # N,2,h,h twice => N,2,h,h

@@ -2,11 +2,14 @@
 
 gan: SWAGAN as published: non-saturating loss, lazy R1 and path length, style mixing.
 distill: z = (scene parameters, noise) -> mapping -> w. Half of a batch decodes w = map(parameters), the other
-half w = E0(image), so generator and encoder learn each other; optionally with an adversarial term.
+half w = E0(image), so generator and encoder learn each other; optionally with terms for detail, for codes
+that can be edited, and an adversarial one.
 """
 
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wagi.config import GeneratorConfig, ModelConfig
 from wagi.data import Item
@@ -22,6 +25,8 @@ from wagi.losses import (
 from wagi.model import NaiveInverter
 from wagi.networks.build import build_part
 from wagi.networks.swagan import Discriminator, Generator
+from wagi.portraits.parameters import COLUMNS
+from wagi.training.detail import Detail
 from wagi.training.images import RegionWeights, Scalars, wavelet_l1, weighted_mean
 from wagi.training.optim import make_optimizer
 from wagi.training.stage import Phase, Stage
@@ -177,20 +182,26 @@ class DistillStage(Adversarial):
             {"params": list(self.generator.style.parameters()), "lr": config.mapping_lr},
             {"params": list(self.encoder.parameters()), "lr": config.encoder_lr},
         ]
+        if config.lambda_read:
+            self.columns = parameter_columns(config.read, model_config.param_dim)
+            self.models["reader"] = nn.Linear(model_config.style_dim, len(self.columns))
+            groups.append({"params": list(self.models["reader"].parameters()), "lr": config.encoder_lr})
         betas = (0.0, 0.99) if config.lambda_adv else (0.9, 0.99)
         self.optimizers["generator"] = make_optimizer(config.optimizer, groups, config.lr, betas)
         self.regions = RegionWeights(config.region_weights)
         if config.lambda_adv:
             self.add_discriminator()
+        self.detail = Detail(config)
+        self.helpers = (self.detail,)
 
     def phases(self, step: int) -> list[Phase]:
         adversarial = self.discriminator_phases(step) if self.config.lambda_adv else []
-        return [*adversarial, Phase("generator", self.distill)]
+        return [*adversarial, Phase("generator", partial(self.distill, step=step))]
 
     def decode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(images, codes of the second half by E0 [n, n_latent, w], and by the mapping network [n, w])."""
+        """(images, codes of those that E0 reads [n, n_latent, w], and by the mapping network [n, w])."""
         generator, image, params = self.generator, batch["image"], batch["params"]
-        half = len(image) // 2
+        half = self.mapped(len(image))
         w = generator.map(scene_latent(params, generator.style_dim, rng))
         if torch.is_grad_enabled():
             self.track_latents(w)
@@ -198,12 +209,16 @@ class DistillStage(Adversarial):
         ws = torch.cat([generator.broadcast(w[:half]), encoded])
         return generator(ws), encoded, w[half:]
 
+    def mapped(self, n: int) -> int:
+        """Number of n images that are decoded from their parameters; E0 reads at least one."""
+        return min(round(self.config.mapped_share * n), n - 1)
+
     def fake(self, batch: Item, rng: torch.Generator) -> Tensor:
         return self.decode(batch, rng)[0]
 
-    def distill(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+    def distill(self, batch: Item, rng: torch.Generator, step: int) -> tuple[Tensor, Scalars]:
         """lambda_image (L1 + lambda_wave wavelet L1), weighted by region, + lambda_w |map(p) - E0(x)|^2
-        + lambda_delta (mean square of E0's offsets between layers).
+        + lambda_delta (mean square of E0's offsets between layers), and what `Detail` and the reader add.
 
         The mapping network follows E0 and not the other way: drawn towards each other, both gave up what the
         other could not tell, until W had a tenth of its spread and E0 wrote everything into the offsets.
@@ -216,9 +231,16 @@ class DistillStage(Adversarial):
         delta = l2_loss(encoded[:, 1:], encoded[:, :1].expand_as(encoded[:, 1:]))
         loss = config.lambda_image * (weighted_mean(errors, weights) + config.lambda_wave * wave)
         loss = loss + config.lambda_w * latent + config.lambda_delta * delta
-        half = len(target) // 2
+        half = self.mapped(len(target))
         scalars = {"l1_map": errors[:half].mean(), "l1_enc": errors[half:].mean(), "wave": wave, "w": latent}
         scalars["delta"] = delta
+        detail, terms = self.detail(images, target, step, rng)
+        loss, scalars = loss + detail, {**scalars, **terms}
+        if config.lambda_read:
+            # An edit needs a direction: what no linear map reads from the code, none can change.
+            read = self.models["reader"](encoded[:, 0])
+            scalars["read"] = l2_loss(read, batch["params"][half:, self.columns])
+            loss = loss + config.lambda_read * scalars["read"]
         if config.lambda_adv:
             adversarial = generator_loss(self.discriminator(images))
             loss = loss + config.lambda_adv * adversarial
@@ -252,6 +274,15 @@ def scene_latent(params: Tensor, style_dim: int, rng: torch.Generator) -> Tensor
     n, p = params.shape
     noise = torch.randn(n, style_dim - p, generator=rng).to(params)
     return torch.cat([params, noise], dim=1)
+
+
+def parameter_columns(names: tuple[str, ...], param_dim: int) -> list[int]:
+    """Indices of the named parameters in a portrait's vector. UserError for another name."""
+    if unknown := [name for name in names if name not in COLUMNS[:param_dim]]:
+        raise UserError(f"read={unknown[0]}: no such parameter; choose from {', '.join(COLUMNS)}", 2)
+    if not names:
+        raise UserError("read=: name the parameters to read, or set lambda_read=0", 2)
+    return [COLUMNS.index(name) for name in names]
 
 
 def make_stage(model_config: ModelConfig, config: GeneratorConfig) -> Adversarial:
