@@ -185,7 +185,8 @@ class DistillStage(Adversarial):
         if config.lambda_read:
             self.columns = parameter_columns(config.read, model_config.param_dim)
             self.models["reader"] = nn.Linear(model_config.style_dim, len(self.columns))
-            groups.append({"params": list(self.models["reader"].parameters()), "lr": config.encoder_lr})
+            # Codes spread an eighth around their mean, so the reader's weights have a long way to go.
+            groups.append({"params": list(self.models["reader"].parameters()), "lr": 10 * config.encoder_lr})
         betas = (0.0, 0.99) if config.lambda_adv else (0.9, 0.99)
         self.optimizers["generator"] = make_optimizer(config.optimizer, groups, config.lr, betas)
         self.regions = RegionWeights(config.region_weights)
