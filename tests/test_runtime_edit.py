@@ -44,6 +44,21 @@ def test_editing_nothing_is_the_inversion(bundle, image):
         assert np.array_equal(session.edit(kept, kept["ws"]).image, session.run(image[None]).image)
 
 
+def test_latents_of_ones_own_keep_the_detail(bundle, image):
+    """At the encoder's latents `hold` is the inversion; at others the residual takes up the difference."""
+    with wagi_rt.load(bundle, threads=1) as session:
+        kept = session.encode(image[None])
+        same = session.hold(image[None], kept["ws"])
+        assert np.array_equal(same["result"], session.run(image[None]).image)
+        assert all(np.array_equal(same[name], kept[name]) for name in kept)
+        other = session.hold(image[None], kept["ws"] + brighter(0.1))
+        residuals = [image[None] - one["naive_r"] for one in (kept, other)]
+        assert np.abs(residuals[1] - residuals[0]).mean() > 0.01
+        np.testing.assert_allclose(other["result"] - other["naive_r"], 0.75 * residuals[1], atol=1e-5)
+        unchanged = session.edit(other, other["ws"])
+        np.testing.assert_allclose(unchanged.image, other["result"], atol=1e-6)
+
+
 def test_an_edit_moves_the_latents_and_the_naive_image(bundle, image):
     with wagi_rt.load(bundle, threads=1, naive=True) as session:
         face = session.open(image)

@@ -136,6 +136,7 @@ RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the ima
 EDIT_RESULTS = ("edit_naive_r", "result")
 ALIGNERS = ("ada", "flow")
 _STATE = ("ws", "feature", "skip")
+_MORE: dict[str, tuple[str, ...]] = {"ada": (), "flow": ("feature",)}  # what an edit reads besides
 _OF_EDIT = tuple((name, f"edit_{name}") for name in (*_STATE, "naive", "naive_r"))
 
 SHRINK = Step("shrink", ("image",), ("image_r",))
@@ -160,6 +161,14 @@ def inversion(aligner: str) -> Chain:
     return Chain(("image",), (*OPENING.steps, SUBTRACT, *last), RESULTS)
 
 
+def at_latents(aligner: str) -> Chain:
+    """An inversion at latents that are given in place of the encoder's, with all that `edit` reads of it."""
+    whole = inversion(aligner)
+    given = ("image_r", "ws")
+    steps = tuple(step for step in whole.steps if step not in (SHRINK, ENCODER))
+    return Chain(given, steps, ("naive_r", "result", *_MORE[aligner]))
+
+
 def edit(aligner: str) -> Chain:
     """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`."""
     prefix, naive, low_fidelity, decode = (
@@ -172,13 +181,13 @@ def edit(aligner: str) -> Chain:
         ),
         "flow": (MOVE,),
     }[aligner]
-    inputs = ("image_r", "naive_r", "edit_ws") + ("feature",) * (aligner == "flow")
+    inputs = ("image_r", "naive_r", "edit_ws", *_MORE[aligner])
     return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, decode), EDIT_RESULTS)
 
 
 def opening(aligner: str) -> Chain:
     """OPENING with all that `edit` reads of it."""
-    return OPENING.yielding(*OPENING.outputs, *("feature",) * (aligner == "flow"))
+    return OPENING.yielding(*OPENING.outputs, *_MORE[aligner])
 
 
 def _renamed(step: Step, **names: str) -> Step:

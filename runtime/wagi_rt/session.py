@@ -12,7 +12,7 @@ import numpy as np
 
 from wagi_rt import backends, decoding, pictures, probes
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, opening
+from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, area_resize, at_latents, opening
 from wagi_rt.directions import Direction
 from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
 from wagi_rt.errors import UserError
@@ -199,6 +199,17 @@ class Session(Closing):
         missing = [name for name in self.opening.outputs if name not in kept]
         prefix = Chain.of(PREFIX).yielding(*missing)
         return kept | (self.engine.run_chain(prefix, {"ws": kept["ws"]}) if missing else {})
+
+    def hold(self, images: np.ndarray, ws: np.ndarray) -> Tensors:
+        """The tensors of `encode` at other latents than the encoder's, and `result`, the images' inversion.
+
+        images: [N, 3, S, S] float32 in [-1, 1]; ws: [N, n_latent, style_dim] float32 near the encoder's. What
+        the generator cannot show at these latents is the residual, as always.
+        """
+        image_r = area_resize(images, self.resolution)
+        found = self.engine.run_chain(at_latents(self.manifest.aligner), {"image_r": image_r, "ws": ws})
+        self._require_numbers(found["naive_r"], found["result"])
+        return {"image_r": image_r, "ws": ws, **found}
 
     def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
         """Render other latents with the detail of the images: generator, alignment and fusion only.
