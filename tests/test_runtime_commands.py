@@ -86,7 +86,7 @@ def test_bench_prints_one_json_object(amount, bundle, capsys):
     report = json.loads(capsys.readouterr().out)
     assert sorted(report) == sorted(BENCH_KEYS)
     assert list(report["latency_ms"]) == ["mean", "std", "min", "p50", "p90", "p95", "p99", "max"]
-    assert list(report["stage_ms"]) == ["decode", "pre", "infer", "post", "encode"]
+    assert list(report["stage_ms"]) == ["prepare", "infer", "post", "encode"]
     assert sum(report["stage_ms"].values()) == pytest.approx(report["latency_ms"]["mean"], rel=0.01)
     assert report["input_shape"] == [2, 3, 64, 64] and report["threads"] == 1
     if amount[0] == "--iterations":

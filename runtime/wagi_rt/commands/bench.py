@@ -25,7 +25,7 @@ from wagi_rt.session import Session
 
 SCHEMA = 1
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
-STAGES = ("decode", "pre", "infer", "post", "encode")
+STAGES = ("prepare", "infer", "post", "encode")
 
 
 def bench(args: Namespace, started: float) -> int:
@@ -67,23 +67,20 @@ def _measure(session: Session, content: bytes, args: Namespace) -> list[list[flo
 def _once(session: Session, content: bytes, batch: int) -> list[float]:
     """Seconds of each stage for one batch, every image decoded and encoded."""
     marks = [time.perf_counter()]
-    decoded = [decoding.decode(content, size=session.size) for _ in range(batch)]
+    prepared = [session.prepare(content) for _ in range(batch)]
     marks.append(time.perf_counter())
-    pixels = np.stack([pictures.fit_square(picture, session.size) for picture in decoded])
-    images = pictures.to_float(pixels)
+    inversion = session.restore(np.stack([one.image for one in prepared]))
     marks.append(time.perf_counter())
-    restored = session.restore(images)
-    marks.append(time.perf_counter())
-    results = pictures.to_uint8(restored.image)
+    results = session.results(inversion, prepared)
     marks.append(time.perf_counter())
     for result in results:
-        pictures.encode(result, ".png")
+        pictures.encode(result.image, ".png")
     marks.append(time.perf_counter())
     return [after - before for before, after in zip(marks, marks[1:], strict=False)]
 
 
 def _report(session: Session, args: Namespace, stages: np.ndarray, cold_start: float) -> dict[str, Any]:
-    """stages: [iterations, 5] in ms."""
+    """stages: [iterations, stages] in ms."""
     total = stages.sum(axis=1)
     p50, p90, p95, p99 = np.percentile(total, (50, 90, 95, 99))
     latency = {
