@@ -77,7 +77,11 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """The sub-commands of a parser by name."""
     nested = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return {name: child for action in nested for name, child in action.choices.items()}
+    found = {name: child for action in nested for name, child in action.choices.items()}
+    for child in found.values():  # one may get its options only now
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            child.parse_args(["--help"])
+    return found
 
 
 def undocumented(parser: argparse.ArgumentParser) -> list[str]:
