@@ -52,6 +52,13 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("F.avg_pool2d(images, factor)", "images[..., ::factor, ::factor]",
          "test_model.py::test_area_resize_is_a_block_mean"),
     ],
+    # Edits of faces in whole photos.
+    "runtime/wagi_rt/commands/edit.py": [
+        ("edit(np.zeros_like(self.shifts[0]))", "edit(self.shifts[0])", "test_faces_edit_command.py"),
+    ],
+    "runtime/wagi_rt/commands/whole.py": [
+        ("(of(square.base))", "(square.result.input)", "test_faces_edit_command.py"),
+    ],
     # Losses by themselves.
     "wagi/losses.py": [
         ("_difference(x, y), k + 1)", "_difference(x, y), k)", "test_wavelet_loss.py"),

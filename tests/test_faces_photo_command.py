@@ -1,46 +1,25 @@
 """`wagi-rt invert --fit face`: every face of a photo is inverted and put back; nothing else changes.
 
-The photo is made by the test: three portraits at known places, angles and sizes, in a smooth scene.
+The photo has three portraits at known places, angles and sizes in a smooth scene.
 """
 
 import json
 
 import numpy as np
 import pytest
-from checkout import ROOT
 from PIL import Image
-from test_faces_alignment import quad, smooth
+from rendered_photo import BOX, PLACES, within, write_folder
+from test_faces_alignment import quad
 from test_faces_detection import astronaut, needs_models
 from tiny_bundle import run_cli, write_tiny_bundle
 
 from wagi_rt.faces.alignment import Alignment
 from wagi_rt.session import Session
 
-SAMPLES = ROOT / "runtime" / "wagi_rt" / "demo" / "samples"
-PLACES = [((110, 120), 150, 0), ((300, 150), 130, 25), ((480, 130), 110, -40)]  # centre, side, degrees
-
-
-def scene() -> tuple[Image.Image, list[np.ndarray]]:
-    """A photo with three of the embedded model's portraits, and their quads."""
-    photo, quads = np.asarray(smooth(300, 600, 20), np.float32).copy(), []
-    for name, place in zip(("01", "06", "09"), PLACES, strict=True):
-        portrait = np.asarray(Image.open(SAMPLES / f"portrait-{name}.png").convert("RGB"), np.float32)
-        alignment = Alignment(quad(*place), portrait.shape[0])
-        inside = ((alignment.place((0, 0, 600, 300)) % 1) == alignment.place((0, 0, 600, 300))).all(-1)
-        photo[inside] = alignment.put(portrait, (0, 0, 600, 300))[inside]
-        quads.append(alignment.quad)
-    return Image.fromarray(photo.round().clip(0, 255).astype(np.uint8)), quads
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("photos")
-    photo, quads = scene()
-    photo.save(place / "party.png")
-    Image.new("RGB", (90, 60), "grey").save(place / "wall.png")
-    faces = [{"quad": corners.tolist()} for corners in quads]
-    (place / "quads.json").write_text(json.dumps({"party.png": faces, "wall.png": []}))
-    return place
+    return write_folder(tmp_path_factory.mktemp("photos"))
 
 
 def error(a: np.ndarray, b: np.ndarray) -> float:
@@ -68,15 +47,14 @@ def test_only_the_faces_change_and_they_are_the_inversions(folder, tmp_path, cap
         for face, place in zip(record["faces"], PLACES, strict=True):
             alignment = Alignment(quad(*place), session.size)
             np.testing.assert_allclose(face["quad"], alignment.quad, atol=1e-3)
-            at = alignment.place((0, 0, 600, 300))
-            untouched &= ((at < 0) | (at > 1)).any(-1)
+            untouched &= ~within(alignment)
             square = np.asarray(alignment.cut(Image.fromarray(before)))
             (result,) = session.invert(square)
             assert (np.asarray(Image.open(face["output"])) == result.image).all()
-            core = ((at > 0.12) & (at < 0.88)).all(-1)
+            core = within(alignment, 0.12)
             inner = slice(15, -15)
             own = error(result.image[inner, inner], square[inner, inner])
-            coarse = alignment.put(square.astype(np.float32), (0, 0, 600, 300))
+            coarse = alignment.put(square.astype(np.float32), BOX)
             assert own < 410 and error(after[core], coarse[core]) < own + 2
             assert error(added[core], before[core]) < own + 2
     assert untouched.mean() > 0.5 and (after[untouched] == before[untouched]).all()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wagi_rt import directions, files, metrics, pictures
+from wagi_rt import directions, files, naive, pictures
 from wagi_rt.directions import Direction
 from wagi_rt.errors import UserError
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from wagi_rt.manifest import Manifest
     from wagi_rt.pictures import Prepared
     from wagi_rt.session import Result, Session
-
-# Twice the error that 99 of 100 held-out pictures stay below: a face elsewhere in the picture, or no face.
-_SHARE, _FAR = 0.99, 2.0
 
 
 class Face:
@@ -34,7 +31,8 @@ class Face:
     def __init__(self, session: Session, kept: Tensors, prepared: Prepared) -> None:
         self.session, self.kept, self.prepared = session, kept, prepared
         self.ws: np.ndarray = kept["ws"][0]
-        self.notes = [*prepared.notes, *naive_notes(session.manifest, kept)]
+        missed = naive.far(session.manifest.naive_errors, kept["naive_r"][0], kept["image_r"][0])
+        self.notes = [*prepared.notes, *([f"{missed}: is the face aligned?"] if missed else [])]
 
     @cached_property
     def image(self) -> np.ndarray:  # [S, S, 3] uint8
@@ -111,17 +109,4 @@ def range_notes(wanted: Wanted) -> list[str]:
         "where its effect was measured"
         for direction, strength in wanted
         if direction.range and not direction.range[0] <= strength <= direction.range[1]
-    ]
-
-
-def naive_notes(manifest: Manifest, kept: Tensors) -> list[str]:
-    """One where the generator cannot show the picture (a batch of one), so that no edit will look right."""
-    errors = manifest.naive_errors
-    limit = errors.quantiles.get(_SHARE) if errors else None
-    error = float(metrics.l2(kept["naive_r"], kept["image_r"])[0])
-    if limit is None or error <= _FAR * limit:
-        return []
-    return [
-        f"the naive inversion of this picture is far from it (L2 {error:.2g}, of held-out pictures at most "
-        f"{limit:.2g}): is the face aligned?"
     ]

@@ -25,6 +25,7 @@ examples:
   wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
   wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
   wagi-rt edit photo.jpg -o out.png --set smile=+1             more of an attribute; --list shows which
+  wagi-rt edit party.jpg -o out/ --fit face --set smile=+1     of every face of a photo
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
@@ -101,10 +102,8 @@ def _add_invert(invert: argparse.ArgumentParser) -> None:
     )
     _add_engine(invert)
     _add_run(invert)
-    add("--fit", choices=("crop", "pad", "stretch", "face"), default="crop",
-        help="how a picture becomes square: its centre, white bars, or stretched (default crop); face: each "
-        "face is found, turned upright, inverted and put back into the whole photo")  # fmt: skip
-    _add_face_options(invert)
+    _add_face_options(invert).add_argument("--paste", choices=("replace", "difference"),
+        help="put the face back, soft at its borders, or only what changed (default replace)")  # fmt: skip
     add(
         "--compare",
         metavar="SHEET",
@@ -122,16 +121,19 @@ def _add_invert(invert: argparse.ArgumentParser) -> None:
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
 
-def _add_face_options(parser: argparse.ArgumentParser) -> None:
-    """Options of --fit face."""
-    add = parser.add_argument_group("with --fit face").add_argument
+def _add_face_options(parser: argparse.ArgumentParser) -> Any:
+    """--fit, and the group of options that go with --fit face."""
+    parser.add_argument("--fit", choices=("crop", "pad", "stretch", "face"), default="crop",
+        help="how a picture becomes square: its centre, white bars, or stretched (default crop); face: each "
+        "face is found, turned upright, inverted or edited, and put back into the whole photo")  # fmt: skip
+    group = parser.add_argument_group("with --fit face")
+    add = group.add_argument
     add("--faces", type=_faces, metavar="all|largest|N", help="which faces of a photo (default all)")
     add("--quads", metavar="FILE",
         help="JSON with the faces' corners or landmarks, as --json prints them: no detector")  # fmt: skip
-    add("--paste", choices=("replace", "difference"),
-        help="put the face back, soft at its borders, or only what changed (default replace)")  # fmt: skip
     add("--faces-out", metavar="DIR", help="also write the faces' squares into this folder")
     add("--strip", action="store_true", help="leave EXIF and XMP out of the outputs (the profile stays)")
+    return group
 
 
 def _faces(text: str) -> str:
@@ -162,9 +164,8 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     add("--format", choices=("png", "jpg", "webp", "gif"), help="of the outputs (gif: with --sweep)")
     _add_engine(edit)
     _add_run(edit)
-    add("--fit", choices=("crop", "pad", "stretch"), default="crop",
-        help="how a picture becomes square: its centre, white bars, or stretched (default crop)")  # fmt: skip
-    edit.set_defaults(faces_out=None, latents=None)
+    _add_face_options(edit)
+    edit.set_defaults(paste=None, latents=None)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

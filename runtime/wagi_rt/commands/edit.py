@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as Pictures
 
-from wagi_rt import decoding, directions, face, latents, manifest
-from wagi_rt.commands.invert import announce, require_precision, work
+from wagi_rt import decoding, directions, face, latents, manifest, naive
+from wagi_rt.commands.invert import announce, check_face_options, face_finder, require_precision, work
 from wagi_rt.commands.jobs import Job, make_places, make_plan
 from wagi_rt.commands.report import Report
-from wagi_rt.commands.stages import Image, Square, Stages, put_file
+from wagi_rt.commands.stages import Image, Render, Square, Stages, put_file
 from wagi_rt.console import put, unwind_on_signals
 from wagi_rt.errors import UserError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wagi_rt.chain import Tensors
     from wagi_rt.directions import Direction
     from wagi_rt.face import Wanted
+    from wagi_rt.faces.quads import Finder
     from wagi_rt.manifest import Manifest
     from wagi_rt.session import Result, Session
 
@@ -48,12 +49,14 @@ def edit(args: Namespace) -> int:
         raise UserError(
             "nothing to edit; use --set NAME=STRENGTH, --direction FILE=STRENGTH or --sweep", status=2
         )
+    check_face_options(args)
     plan = make_plan(
         args, also=(GIF,) if sweep else (), read=(latents.SUFFIX,) if args.kept else decoding.READ_SUFFIXES
     )
     report = Report(args, plan, CAPTIONS)
     if not plan.jobs:
         return report.end()
+    finder = face_finder(args)
     from wagi_rt.engines.base import EngineChoice
     from wagi_rt.session import Session
 
@@ -64,9 +67,20 @@ def edit(args: Namespace) -> int:
         make_places(plan)
         if not args.quiet:
             announce(session)
-        stages = EditStages(session, plan.jobs, args, frames(wanted, sweep))
+        stages = _stages(session, plan.jobs, args, finder, frames(wanted, sweep))
         work(plan.jobs, args.batch, stages, report)
     return report.end()
+
+
+def _stages(
+    session: Session, jobs: list[Job], args: Namespace, finder: Finder | None, edits: list[Wanted]
+) -> Stages:
+    """The stages for squares, or for whole photos."""
+    if finder is None:
+        return EditStages(session, jobs, args, Edits(session, edits))
+    from wagi_rt.commands.whole import PhotoStages
+
+    return PhotoStages(session, jobs, args, Edits(session, edits, based=True), finder)
 
 
 def listing(bundle: Manifest) -> list[str]:
@@ -96,6 +110,11 @@ def _inputs(args: Namespace) -> list[str]:
         raise UserError("--from: takes the place of INPUT; give one of the two", status=2)
     if args.format == "gif" and not args.sweep:
         raise UserError("--format gif: is an animation; add --sweep NAME=FROM:TO:COUNT", status=2)
+    for option, value in (("--from", args.kept), ("--sweep", args.sweep)) if args.fit == "face" else ():
+        if value:
+            raise UserError(
+                f"{option}: goes with one square of a photo; use --fit crop, pad or stretch", status=2
+            )
     if not args.kept and not args.inputs:
         raise UserError("nothing to edit; name an INPUT, or --from FILE.npz", status=2)
     return list(args.kept or args.inputs)
@@ -179,31 +198,29 @@ class EditSquare(Square):
     kept: Tensors | None = None
 
 
-class EditStages(Stages):
-    """The stages of `invert`, with every edit of a picture in place of its inversion."""
+class Edits(Render):
+    """The edits of each side by side, as one wide picture."""
 
-    def __init__(self, session: Session, jobs: list[Job], args: Namespace, edits: list[Wanted]) -> None:
-        super().__init__(session, jobs, args.fit, args.batch, measured=False)
-        self.resumed = bool(args.kept)
+    def __init__(self, session: Session, edits: list[Wanted], based: bool = False) -> None:
+        """based: fill in `Square.base`."""
+        super().__init__(session)
+        self.based = based
         self.shifts = [face.shift(session.manifest, wanted) for wanted in edits]
         self.notes = list(dict.fromkeys(note for wanted in edits for note in face.range_notes(wanted)))
 
-    def _prepare(self, job: Job) -> Image:
-        if not self.resumed:
-            return super()._prepare(job)
-        kept, prepared = latents.read(job.source, self.session.manifest)
-        return Image(job, [EditSquare(prepared, kept=kept)])
-
-    def _results(self, squares: Sequence[Square]) -> list[Result]:
-        """The edits of each side by side, as one wide picture."""
+    def __call__(self, squares: Sequence[Square]) -> list[Result]:
         prepared, kept = [square.prepared for square in squares], self._kept(squares)
-        edits = [
-            self.session.results(self.session.edit(kept, kept["ws"] + shift), prepared)
-            for shift in self.shifts
-        ]
-        for i, one in enumerate(prepared):
-            alone = {name: value[i : i + 1] for name, value in kept.items()}
-            one.notes.extend([*face.naive_notes(self.session.manifest, alone), *self.notes])
+
+        def edit(shift: np.ndarray) -> list[Result]:
+            return self.session.results(self.session.edit(kept, kept["ws"] + shift), prepared)
+
+        edits = [edit(shift) for shift in self.shifts]
+        if self.based:  # by the same graph, so that an edit that changes nothing is equal in every bit
+            for square, base in zip(squares, edit(np.zeros_like(self.shifts[0])), strict=True):
+                square.base = base
+        errors = self.session.manifest.naive_errors
+        for i, square in enumerate(squares):
+            square.far = naive.far(errors, kept["naive_r"][i], kept["image_r"][i])
         return [_beside(list(results)) for results in zip(*edits, strict=True)]
 
     def _kept(self, squares: Sequence[Square]) -> Tensors:
@@ -212,11 +229,25 @@ class EditStages(Stages):
             return self.session.encode(np.stack([square.prepared.image for square in squares]))
         return self.session.resume({name: np.concatenate([one[name] for one in read]) for name in read[0]})
 
+
+class EditStages(Stages):
+    """The stages of `invert`, with kept pictures among the inputs and animations among the outputs."""
+
+    def __init__(self, session: Session, jobs: list[Job], args: Namespace, edits: Edits) -> None:
+        super().__init__(session, jobs, args, edits)
+        self.resumed, self.frames = bool(args.kept), len(edits.shifts)
+
+    def _prepare(self, job: Job) -> Image:
+        if not self.resumed:
+            return super()._prepare(job)
+        kept, prepared = latents.read(job.source, self.session.manifest)
+        return Image(job, [EditSquare(prepared, kept=kept)])
+
     def _write(self, image: Image) -> None:
         result = image.squares[0].result
         assert result is not None
         if image.job.suffix == GIF:
-            put_file(image.job.target, animation(np.split(result.image, len(self.shifts), axis=1)))
+            put_file(image.job.target, animation(np.split(result.image, self.frames, axis=1)))
         else:
             super()._write(image)
 

@@ -9,7 +9,7 @@ from wagi_rt import decoding
 from wagi_rt.commands.jobs import Job, make_places, make_plan
 from wagi_rt.commands.overlap import overlap
 from wagi_rt.commands.report import Report
-from wagi_rt.commands.stages import Stages
+from wagi_rt.commands.stages import Inversions, Stages
 from wagi_rt.console import say, unwind_on_signals
 from wagi_rt.errors import UserError
 
@@ -22,16 +22,16 @@ def invert(args: Namespace) -> int:
     """The command. Returns 0, or 1 when at least one image failed (the others are still done)."""
     if args.max_pixels:
         decoding.allow_pixels(args.max_pixels)
-    _check_face_options(args)
     if args.latents and args.fit == "face":
         raise UserError(
             "--latents: goes with one square of a photo; use --fit crop, pad or stretch", status=2
         )
+    check_face_options(args)
     plan = make_plan(args)
     report = Report(args, plan)
     if not plan.jobs:
         return report.end()
-    finder = _finder(args)
+    finder = face_finder(args)
     from wagi_rt.engines.base import EngineChoice
     from wagi_rt.session import Session
 
@@ -59,14 +59,14 @@ def work(jobs: list[Job], batch: int, stages: Stages, report: Report) -> None:
                 report.done(image, done.ms)
 
 
-def _check_face_options(args: Namespace) -> None:
+def check_face_options(args: Namespace) -> None:
     """UserError (status 2) for options that mean nothing without --fit face."""
     for name in ("faces", "quads", "paste", "faces_out", "strip") if args.fit != "face" else ():
         if getattr(args, name):
             raise UserError(f"--{name.replace('_', '-')}: needs --fit face", status=2)
 
 
-def _finder(args: Namespace) -> Finder | None:
+def face_finder(args: Namespace) -> Finder | None:
     """The finder of faces of --fit face; before the model, because it may be missing."""
     if args.fit != "face":
         return None
@@ -84,10 +84,10 @@ def _stages(session: Session, jobs: list[Job], args: Namespace, finder: Finder |
     """The stages for squares, or for whole photos."""
     measured = bool(args.json or args.compare or args.verbose)
     if finder is None:
-        return Stages(session, jobs, args.fit, args.batch, measured)
+        return Stages(session, jobs, args, Inversions(session), measured)
     from wagi_rt.commands.whole import PhotoStages
 
-    return PhotoStages(session, jobs, args, measured, finder)
+    return PhotoStages(session, jobs, args, Inversions(session), finder, measured)
 
 
 def announce(session: Session) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wagi_rt import decoding, files, pictures
+from wagi_rt import decoding, files, naive, pictures
 from wagi_rt.commands.jobs import Job
 from wagi_rt.commands.sources import STREAM
 from wagi_rt.console import put_bytes
@@ -21,25 +22,40 @@ if TYPE_CHECKING:
 
 @dataclass
 class Square:
-    """A picture as the model sees it, then its result."""
+    """A picture as the model sees it, then its result.
+
+    base: the inversion that the result is an edit of, where the difference is wanted. far: `naive.far`.
+    """
 
     prepared: pictures.Prepared
     result: Result | None = None
+    base: Result | None = None
+    far: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Image:
-    """One job on its way: its squares, or the error that ended it."""
+    """One job on its way: its squares, or the error that ended it.
+
+    advice: for squares whose naive inversion is far; about: notes on what is done to every image.
+    """
 
     job: Job
     squares: list[Square] = field(default_factory=list)
     error: UserError | None = None
+    advice: str = ""
+    about: Sequence[str] = ()
 
     @property
     def notes(self) -> list[str]:
-        """Notes for the user on how it was read."""
-        return self.squares[0].prepared.notes
+        """Notes for the user on how it was read and what came out."""
+        (square,) = self.squares
+        return [*square.prepared.notes, *self.missed(square), *self.about]
+
+    def missed(self, square: Square) -> list[str]:
+        """The note that the model does not know this picture, if so."""
+        return [f"{square.far}: {self.advice}"] if square.far else []
 
     def record(self) -> dict[str, Any]:
         """The image as JSON."""
@@ -48,6 +64,32 @@ class Image:
     def titles(self) -> list[str]:
         """The name of each square."""
         return ["stdin" if self.job.source == STREAM else Path(self.job.source).name]
+
+
+class Render:
+    """The way of squares that run together to their results. notes: for the user, on every image."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def __call__(self, squares: Sequence[Square]) -> list[Result]:
+        """Their results; fills in what else a square is to know."""
+        raise NotImplementedError
+
+
+class Inversions(Render):
+    """Their inversions."""
+
+    def __call__(self, squares: Sequence[Square]) -> list[Result]:
+        import numpy as np
+
+        prepared = [square.prepared for square in squares]
+        inversion = self.session.restore(np.stack([one.image for one in prepared]))
+        for square, naive_r in zip(squares, inversion.naive_r, strict=True):
+            square.far = naive.far(self.session.manifest.naive_errors, naive_r, square.prepared.image)
+        return self.session.results(inversion, prepared)
 
 
 @dataclass
@@ -66,9 +108,12 @@ class Batch:
 class Stages:
     """The three stages. An image that fails in one of them spoils no other."""
 
-    def __init__(self, session: Session, jobs: list[Job], fit: str, batch: int, measured: bool) -> None:
-        """batch: squares that run together; measured: whether `Square.metrics` is filled in."""
-        self.session, self.fit, self.batch, self.measured = session, fit, batch, measured
+    def __init__(
+        self, session: Session, jobs: list[Job], args: Namespace, render: Render, measured: bool = False
+    ) -> None:
+        """args: fit, threads, batch (squares that run together); measured: fill in `Square.metrics`."""
+        self.session, self.fit, self.batch, self.threads = session, args.fit, args.batch, args.threads
+        self.render, self.measured = render, measured
         self.stdin: bytes | UserError | None = None
         if any(job.source == STREAM for job in jobs):  # now and here: a signal interrupts only this thread
             try:
@@ -108,12 +153,23 @@ class Stages:
         squares = [(image, square) for image in batch.images for square in image.squares]
         for start in range(0, len(squares), self.batch):
             self._invert(squares[start : start + self.batch])
+        for image in batch.images:
+            image.about = self.render.notes
+            if any(square.far for square in image.squares):
+                image.advice = self._advice(image)
         return Batch(batch.images, batch.seconds + time.perf_counter() - began)
+
+    def _advice(self, image: Image) -> str:
+        """A line for an image that the model does not know."""
+        from wagi_rt.commands.whereabouts import advice
+
+        placement = image.squares[0].prepared.placement
+        return advice(self._content(image.job), image.job.source_name, placement, self.threads)
 
     def _invert(self, squares: list[tuple[Image, Square]]) -> None:
         """If the whole fails, one by one, so that one image cannot spoil the others."""
         try:
-            for (_, square), result in zip(squares, self._results([one for _, one in squares]), strict=True):
+            for (_, square), result in zip(squares, self.render([one for _, one in squares]), strict=True):
                 square.result = result
         except UserError as error:
             if len(squares) == 1:
@@ -122,13 +178,6 @@ class Stages:
                 return
             for one in squares:
                 self._invert([one])
-
-    def _results(self, squares: Sequence[Square]) -> list[Result]:
-        """The results of squares that run together."""
-        import numpy as np
-
-        prepared = [square.prepared for square in squares]
-        return self.session.results(self.session.restore(np.stack([one.image for one in prepared])), prepared)
 
     def write(self, batch: Batch) -> Batch:
         """Encode, write and measure; a place that cannot be written is that image's failure only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,14 @@ import numpy as np
 
 from wagi_rt import pictures
 from wagi_rt.commands.jobs import Job
-from wagi_rt.commands.stages import Image, Square, Stages, put_file
+from wagi_rt.commands.stages import Image, Render, Square, Stages, put_file
 from wagi_rt.errors import UserError
 from wagi_rt.faces.alignment import Alignment
 from wagi_rt.faces.photos import Photo, read
 from wagi_rt.faces.quads import Finder, Found
 
 if TYPE_CHECKING:
-    from wagi_rt.session import Session
+    from wagi_rt.session import Result, Session
 
 
 @dataclass
@@ -32,8 +33,10 @@ class PhotoImage(Image):
     @property
     def notes(self) -> list[str]:
         assert self.photo is not None
-        about = [f"face {n}: {note}" for n, face in enumerate(self.faces, 1) for note in face.notes()]
-        return self.photo.notes + about
+        found = []
+        for number, (face, square) in enumerate(zip(self.faces, self.squares, strict=True), 1):
+            found += [f"face {number}: {note}" for note in (*face.notes(), *self.missed(square))]
+        return [*self.photo.notes, *found, *self.about]
 
     def record(self) -> dict[str, Any]:
         faces = []
@@ -48,14 +51,20 @@ class PhotoImage(Image):
 
 
 class PhotoStages(Stages):
-    """`Stages` for whole photos; `edit` overrides what a face becomes."""
+    """`Stages` for whole photos. Of an edit only the difference to the inversion is put back."""
 
     def __init__(
-        self, session: Session, jobs: list[Job], args: Namespace, measured: bool, finder: Finder
+        self,
+        session: Session,
+        jobs: list[Job],
+        args: Namespace,
+        render: Render,
+        finder: Finder,
+        measured: bool = False,
     ) -> None:
         self.finder = finder
         self.difference, self.strip = args.paste == "difference", args.strip
-        super().__init__(session, jobs, args.fit, args.batch, measured)
+        super().__init__(session, jobs, args, render, measured)
 
     def _prepare(self, job: Job) -> Image:
         photo = read(self._content(job), job.source_name)
@@ -69,24 +78,37 @@ class PhotoStages(Stages):
             squares.append(Square(pictures.Prepared(pictures.to_float(square[None])[0])))
         return PhotoImage(job, squares, photo=photo, faces=faces)
 
+    def _advice(self, image: Image) -> str:
+        return "the model was not trained on such faces"
+
     def _write(self, image: Image) -> None:
         assert isinstance(image, PhotoImage) and image.photo is not None
-        results = [square.result for square in image.squares if square.result is not None]
-        self._put_back(image, [result.image for result in results], image.job.target)
+        self._put_back(image, lambda result: result.image, image.job.target)
         if image.job.naive:
-            naives = [result.naive for result in results if result.naive is not None]
-            self._put_back(image, naives, image.job.naive)
+            self._put_back(image, _naive, image.job.naive)
         if image.job.faces:
-            for number, result in enumerate(results, 1):
+            for number, square in enumerate(image.squares, 1):
+                assert square.result is not None
                 target = f"{image.job.faces}-{number}.png"
-                put_file(target, pictures.encode(result.image, Path(target).suffix))
+                put_file(target, pictures.encode(square.result.image, Path(target).suffix))
                 image.squares_out.append(target)
 
-    def _put_back(self, image: PhotoImage, after: list[np.ndarray], target: str) -> None:
-        """The whole photo with these squares in place of its faces."""
+    def _put_back(self, image: PhotoImage, of: Callable[[Result], np.ndarray], target: str) -> None:
+        """The whole photo with one picture of each result in place of its faces."""
         assert image.photo is not None
         places = [Alignment(face.quad, self.session.size) for face in image.faces]
-        results = [square.result for square in image.squares if square.result is not None]
-        before = [result.input for result in results] if self.difference else None
-        photo = image.photo.with_faces(places, after, before)
+        after, before = [], []
+        for square in image.squares:
+            assert square.result is not None
+            after.append(of(square.result))
+            if square.base is not None:
+                before.append(of(square.base))
+            elif self.difference:
+                before.append(square.result.input)
+        photo = image.photo.with_faces(places, after, before or None)
         put_file(target, photo.encode(image.job.suffix, self.strip))
+
+
+def _naive(result: Result) -> np.ndarray:
+    assert result.naive is not None
+    return result.naive

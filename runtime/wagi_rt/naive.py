@@ -1,0 +1,33 @@
+"""Naive inversions as a test of whether the generator can show a picture at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wagi_rt.chain import area_resize
+
+if TYPE_CHECKING:
+    from wagi_rt.manifest import NaiveErrors
+
+# Twice the error that 99 of 100 held-out pictures stay below: a face elsewhere in the picture, or no face.
+_SHARE, _FAR = 0.99, 2.0
+
+
+def far(errors: NaiveErrors | None, naive_r: np.ndarray, image: np.ndarray) -> str:  # [3, R, R], [3, S, S]
+    """The sentence that the generator cannot show a picture, so that no edit will look right; else "".
+
+    errors: the bundle's, if it has recorded them.
+    """
+    limit = errors.quantiles.get(_SHARE) if errors else None
+    if limit is None:
+        return ""
+    image_r = area_resize(image[None], naive_r.shape[-1])[0]
+    error = float(np.square(naive_r - image_r, dtype=np.float64).mean())
+    if error <= _FAR * limit:
+        return ""
+    return (
+        f"the naive inversion of this picture is far from it (L2 {error:.2g}, of held-out pictures at most "
+        f"{limit:.2g})"
+    )

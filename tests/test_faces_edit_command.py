@@ -1,0 +1,95 @@
+"""`wagi-rt edit --fit face`: every face of a photo is edited in it, and nothing else changes a bit.
+
+The photo has three portraits at known places, angles and sizes in a smooth scene.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rendered_photo import BOX, PLACES, within, write_folder
+from test_faces_alignment import quad
+from tiny_bundle import error_line, run_cli
+
+import wagi_rt
+from wagi_rt.faces.alignment import Alignment
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("photos"))
+
+
+def edit(folder, *arguments, photos=("party.png",), status=0):
+    sources = [folder / photo for photo in photos]
+    assert run_cli("edit", *sources, "--fit", "face", "--quads", folder / "quads.json", "--threads", 1,
+                   *arguments) == status  # fmt: skip
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_a_strength_of_zero_gives_the_photo_back(folder, tmp_path):
+    edit(folder, "-o", tmp_path / "same.png", "--set", "yaw=0")
+    assert (pixels(tmp_path / "same.png") == pixels(folder / "party.png")).all()
+
+
+def test_the_difference_of_each_edit_is_added_to_the_photo(folder, tmp_path, capsys):
+    """In the middle of a square the photo gains what the edited square has more than the inverted one."""
+    edit(folder, "-o", tmp_path / "out.png", "--set", "skin=1", "--faces-out", tmp_path / "squares", "--json")
+    (record,) = map(json.loads, capsys.readouterr().out.splitlines())
+    before, after = pixels(folder / "party.png").astype(int), pixels(tmp_path / "out.png").astype(int)
+    untouched = np.ones(before.shape[:2], bool)
+    with wagi_rt.load(threads=1) as session:
+        for face, place in zip(record["faces"], PLACES, strict=True):
+            alignment = Alignment(quad(*place), session.size)
+            np.testing.assert_allclose(face["quad"], alignment.quad, atol=1e-3)
+            opened = session.open(np.asarray(alignment.cut(Image.fromarray(before.astype(np.uint8)))))
+            edited = opened.edit(skin=1).image
+            assert (pixels(face["output"]) == edited).all()
+            change = alignment.put(edited.astype(np.float32) - opened.image, BOX)
+            core = within(alignment, 0.1)
+            expected = (before + change).clip(0, 255)[core]
+            assert np.abs(change[core]).mean() > 3  # the edit is seen
+            assert np.abs(after[core] - expected).max() <= 1
+            untouched &= ~within(alignment)
+    assert untouched.mean() > 0.5 and (after[untouched] == before[untouched]).all()
+
+
+def test_naive_edits_and_the_sheet(folder, tmp_path):
+    """Naive edits are differences too; the sheet has a row for each face."""
+    edit(folder, "-o", tmp_path / "a.png", "--set", "skin=1", "--faces", "2", "--naive", tmp_path / "naive",
+         "--compare", tmp_path / "sheet.png")  # fmt: skip
+    naive, photo = pixels(tmp_path / "naive" / "a.png"), pixels(folder / "party.png")
+    changed = np.flatnonzero((naive != photo).any((0, 2)))
+    assert changed.size and changed.max() < 400  # not the third face
+    assert 2 * 100 < pixels(tmp_path / "sheet.png").shape[0]
+
+
+def test_a_note_on_the_edit_is_said_once(folder, tmp_path, capsys):
+    edit(folder, "-o", tmp_path / "a.png", "--set", "skin=9")
+    assert capsys.readouterr().err.count("skin=9: outside") == 1
+
+
+def test_a_photo_without_faces_fails_alone(folder, tmp_path, capsys):
+    edit(folder, "-o", tmp_path, "--set", "skin=1", photos=("wall.png", "party.png"), status=1)
+    assert "wall.png: no face found" in capsys.readouterr().err
+    assert (tmp_path / "party.png").is_file() and not (tmp_path / "wall.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--strip", "--set", "yaw=1"], "--strip: needs --fit face"),
+        (["--fit", "face", "--sweep", "yaw=-1:1:3"], "--sweep: goes with one square of a photo"),
+        (["--fit", "face", "--from", "kept.npz", "--set", "yaw=1"], "--from: goes with one square"),
+        (["--fit", "face", "--set", "yaw=1"], "--fit face: the face models are not installed"),
+    ],
+)
+def test_wrong_usage(folder, tmp_path, capsys, monkeypatch, options, line):
+    monkeypatch.setenv("WAGI_DATA", str(tmp_path))
+    source = [] if "--from" in options else [folder / "party.png"]
+    assert run_cli("edit", *source, "-o", tmp_path / "out.png", *options) == 2
+    assert line in error_line(capsys.readouterr().err)
