@@ -200,6 +200,29 @@ def weights(alignments: Sequence[Alignment], width: int, height: int) -> list[tu
     return found
 
 
+def paste(
+    pixels: np.ndarray,  # [H, W, C] uint8, changed in place
+    alignments: Sequence[Alignment],
+    after: Sequence[np.ndarray],  # each [S, S, C], 0 to 255
+    before: Sequence[np.ndarray] | None = None,
+    mask: np.ndarray | None = None,  # [H, W] bool: where something may change
+) -> None:
+    """Squares put back at their places, soft at the borders; with `before`, what they were made from, only
+    the difference is added, so that a pixel where nothing was changed keeps its value."""
+    for number, (box, share) in enumerate(weights(alignments, pixels.shape[1], pixels.shape[0])):
+        left, top, right, bottom = box
+        there = pixels[top:bottom, left:right]
+        if mask is not None:
+            share = share * mask[top:bottom, left:right]
+        change = np.asarray(after[number], np.float32)
+        if before is not None:
+            change = change - before[number]
+        change = alignments[number].put(change, box)
+        if before is None:
+            change -= there
+        there[:] = np.rint(there + share[..., None] * change).clip(0, 255)
+
+
 def _distance(at: np.ndarray) -> np.ndarray:
     """From the centre of the square."""
     return np.asarray(np.hypot(at[..., 0] - 0.5, at[..., 1] - 0.5))

@@ -16,7 +16,7 @@ from PIL import Image, JpegImagePlugin
 
 from wagi_rt import colours, decoding
 from wagi_rt.errors import UserError
-from wagi_rt.faces.alignment import Alignment, weights
+from wagi_rt.faces.alignment import Alignment, paste
 from wagi_rt.pictures import WRITTEN
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -90,18 +90,9 @@ class Photo:
         changed the photo keeps its bits and no seam can show. Without, a square replaces what is there.
         """
         pixels = np.array(self._pixels).reshape(*self._pixels.size[::-1], -1)
-        for number, (box, share) in enumerate(weights(alignments, *self.size)):
-            left, top, right, bottom = box
-            there = pixels[top:bottom, left:right]
-            if self._alpha is not None:
-                share = share * (np.asarray(self._alpha)[top:bottom, left:right] > 0)
-            change = self._colours(after[number])
-            if before is not None:
-                change -= self._colours(before[number])
-            change = alignments[number].put(change, box)
-            if before is None:
-                change -= there
-            there[:] = np.rint(there + share[..., None] * change).clip(0, 255)
+        new = [self._colours(square) for square in after]
+        old = None if before is None else [self._colours(square) for square in before]
+        paste(pixels, alignments, new, old, None if self._alpha is None else np.asarray(self._alpha) > 0)
         result = copy(self)
         result._pixels = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
         return result
