@@ -98,4 +98,4 @@ def invert(model: WaGI, images: Tensor) -> Inversion:  # N,3,S,S in [-1, 1]
     residual = model.residual(images, naive)
     aligned = model.aligner(residual, model.low_fidelity(naive))
     image = generate(model.generator, ws, model.fusion(aligned))
-    return Inversion(ws, naive, residual, aligned, image)
+    return Inversion(ws, naive, residual, aligned, image, images)

@@ -149,6 +149,12 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("flow = factor * _enlarge(", "flow = _enlarge(",
          "test_flow_alignment.py::test_small_images_share_the_flow"),
     ],
+    "wagi/networks/full_detail.py": [
+        ("warp(images, factor * _enlarged", "warp(images, _enlarged",
+         "test_full_detail.py::test_an_edit_against_numpy"),
+        ("[1 - alignment.gate,", "[1 + 0 * alignment.gate,",
+         "test_full_detail.py::test_an_edit_against_numpy"),
+    ],
     "wagi/networks/swagan.py": [
         ("gate(to_rgb(x, ws[:, 2 * i + 3])", "gate(to_rgb(x, ws[:, 2 * i + 2])", PUBLISHED),
         ("y.var(dim=0, unbiased=False)", "y.var(dim=0)",

@@ -46,7 +46,7 @@ class Twin(torch.nn.Module):
         tint = 0.1 * (feature - skip).view(-1, 1, 1, 1)
         naive = interpolate(blur.view(-1, 3, CODE, CODE) + tint, scale_factor=SIZE // CODE)
         residual = images - naive.clamp(-1, 1)
-        return Inversion(ws, naive, residual, residual, naive + self.keep * residual)
+        return Inversion(ws, naive, residual, residual, naive + self.keep * residual, images)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_inversion_equals_two_full_passes(kw):
     residual = x - naive.clamp(-1, 1)
     aligned = model.aligner(residual, naive.clamp(-1, 1))
     image = model.generator(ws, gates=model.fusion(aligned))
-    for ours, expected in zip(result, (ws, naive, residual, aligned, image), strict=True):
+    for ours, expected in zip(result, (ws, naive, residual, aligned, image, x), strict=True):
         torch.testing.assert_close(ours, expected, **NETWORK)
     assert (image - naive).abs().max() > 0.01, "the gates must matter in this test"
 

@@ -35,6 +35,7 @@ class ModelConfig:
     encoder_width: int = 48
     residual_resolution: int = 0  # R; 0: min(256, size)
     aligner: str = "ada"  # ada: as published; flow: moves detail with an edit
+    full_detail: bool = False  # above R, the input's own detail (decision 58); with aligner=flow
     aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
     feature_levels: tuple[int, ...] = (64, 128)
     wavelet_levels: tuple[int, ...] = (128,)
@@ -264,6 +265,8 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
     ):  # fmt: skip
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
+    if model.full_detail and model.aligner != "flow":
+        refuse("full_detail", True, "needs aligner=flow, which knows where an edit moves detail")
     if model.generator == "stylegan2" and model.wavelet_levels:
         refuse("wavelet_levels", model.wavelet_levels, "a StyleGAN2 generator has no wavelets; set it empty")
     if train.precision not in ("fp32", "bf16", "fp16"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wagi.networks.alignment import DistortionAligner
 from wagi.networks.flow_alignment import Alignment, FlowAligner
+from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.swagan import Generator, State
 
@@ -25,6 +26,7 @@ class Inversion(NamedTuple):
     residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; ADA's edits fade it
     aligned: Tensor  # [N, 3, R, R] the residual as it was aligned to `naive`
     image: Tensor  # [N, 3, S, S] the fused result, not clamped
+    input: Tensor  # [N, 3, S, S] in [-1, 1] the source's
 
 
 def area_resize(images: Tensor, size: int) -> Tensor:  # N,3,H,H => N,3,size,size
@@ -75,6 +77,9 @@ class WaGI(NaiveInverter):
 
     Fusion starts at the lowest gated block; the generator's layers below it do not depend on the gates, so
     the naive and the final image share one pass through them.
+
+    full_detail: above R, results have the input's own detail. It needs a flow aligner, and changes nothing
+    where R is the image's size.
     """
 
     def __init__(
@@ -83,10 +88,14 @@ class WaGI(NaiveInverter):
         encoder: nn.Module,
         aligner: DistortionAligner | FlowAligner,
         fusion: ConsultationEncoder,
+        full_detail: bool = False,
     ) -> None:
         super().__init__(generator, encoder)
         self.aligner, self.fusion = aligner, fusion
         self.resolution = fusion.resolution
+        if full_detail and not isinstance(aligner, FlowAligner):
+            raise ValueError("full_detail needs a flow aligner")
+        self.full_detail = full_detail and self.resolution < generator.size
         self.fusion_start = fusion.levels[0]
 
     def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
@@ -122,7 +131,9 @@ class WaGI(NaiveInverter):
         state, naive = self.reconstruct(ws)
         residual = self.residual(images, naive)
         aligned, image = self.fuse(ws, state, naive, residual)
-        return Inversion(ws, naive, residual, aligned, image)
+        if self.full_detail:
+            image = keep_detail(image, images, self.resolution)
+        return Inversion(ws, naive, residual, aligned, image, images)
 
     def edit(self, source: Tensor | Inversion, ws_edit: Tensor, faded: bool = True) -> Inversion:
         """Render edited latents with the detail of the source.
@@ -139,12 +150,15 @@ class WaGI(NaiveInverter):
         state, naive = self.reconstruct(ws_edit)
         residual = inversion.residual
         if isinstance(self.aligner, FlowAligner):
-            aligned = self.move(inversion, state, naive).aligned
-            return Inversion(ws_edit, naive, residual, aligned, self.decode(ws_edit, state, aligned))
+            found = self.move(inversion, state, naive)
+            image = self.decode(ws_edit, state, found.aligned)
+            if self.full_detail:
+                image = move_detail(image, inversion.input, found.flows[-1], shares(found))
+            return Inversion(ws_edit, naive, residual, found.aligned, image, inversion.input)
         if faded:
             residual = self.carry(residual, inversion.naive, naive)
         aligned, image = self.fuse(ws_edit, state, naive, residual)
-        return Inversion(ws_edit, naive, residual, aligned, image)
+        return Inversion(ws_edit, naive, residual, aligned, image, inversion.input)
 
     def move(self, inversion: Inversion, state: State, naive: Tensor) -> Alignment:
         """The flow from an inversion to edited latents' state and naive image, and what it carries."""

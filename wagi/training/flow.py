@@ -18,7 +18,7 @@ from wagi.model import Inversion, area_resize
 from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
 from wagi.training.detail import energy_loss
 from wagi.training.images import Scalars, weighted_mean
-from wagi.training.inversion import InversionStage, assemble
+from wagi.training.inversion import InversionStage
 from wagi.training.naive import NaiveImages
 from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Phase
@@ -175,7 +175,7 @@ class FlowStage(InversionStage):
         scalars: Scalars = {}
         loss = torch.zeros(())
         if edits:
-            inversion = Inversion(ws_source, before, model.residual(source, before), before, before)
+            inversion = Inversion(ws_source, before, model.residual(source, before), before, before, source)
             found = model.move(inversion, _first(state, edits), naive[:edits])
             move = self._edits_at_r(batch, edits, colours, source, target, before, naive)
             loss, scalars = self._alignment_losses(found, move)
@@ -210,7 +210,7 @@ class FlowStage(InversionStage):
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """Naive and fused inversion of the true edits, and the edits, against their truth."""
-        model, target = assemble(models), batch["edited"]
+        model, target = self.assemble(models), batch["edited"]
         found, source = model.invert(target), model.invert(batch["image"])
         edited = model.edit(source, found.ws)
         result = {}
@@ -224,7 +224,7 @@ class FlowStage(InversionStage):
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: source, true edit, its naive image, the edit."""
-        model = assemble(models)
+        model = self.assemble(models)
         edited = model.edit(batch["image"], model.encode(batch["edited"]))
         rows = [batch["image"], batch["edited"], edited.naive, edited.image]
         return torch.cat(rows), len(batch["image"])

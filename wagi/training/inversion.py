@@ -4,7 +4,7 @@ First ADA alone for `ada_steps` (no generator gradient in the loop), then both (
 L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L_ADA.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class InversionStage(Stage):
         self.frozen = {part: parts[part].requires_grad_(False).eval() for part in ("generator", "encoder")}
         self.models = {part: build_part(model_config, part) for part in ("aligner", "fusion")}
         self.averaged = ("aligner", "fusion")
-        self.model = assemble({**self.frozen, **self.models})
+        self.model = self.assemble({**self.frozen, **self.models})
         trained = [p for model in self.models.values() for p in model.parameters()]
         self.optimizers = {"inversion": make_optimizer(config.optimizer, [{"params": trained}], config.lr)}
         self.image_loss = ImageLoss(config, files)
@@ -63,6 +63,11 @@ class InversionStage(Stage):
             for module in (m for model in self.models.values() for m in model.modules()):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def assemble(self, parts: dict[str, nn.Module]) -> WaGI:
+        """The model of these parts, by name."""
+        chosen: list[Any] = [parts[name] for name in PARTS]
+        return WaGI(*chosen, full_detail=self.model_config.full_detail)
 
     def phases(self, step: int) -> list[Phase]:
         return [Phase("inversion", self.align if step < self.config.ada_steps else self.invert)]
@@ -123,7 +128,7 @@ class InversionStage(Stage):
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded misalignments."""
-        model, target = assemble(models), batch["image"]
+        model, target = self.assemble(models), batch["image"]
         found = model.invert(target)
         result = {}
         for name, images in (("naive", found.naive), ("fused", found.image)):
@@ -144,12 +149,7 @@ class InversionStage(Stage):
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: data, naive inversion, WaGI, aligned residual (halved)."""
-        found = assemble(models).invert(batch["image"])
+        found = self.assemble(models).invert(batch["image"])
         scale = found.naive.shape[-1] // found.aligned.shape[-1]
         residual = (found.aligned / 2).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
         return torch.cat([batch["image"], found.naive, found.image, residual]), len(batch["image"])
-
-
-def assemble(parts: dict[str, nn.Module]) -> WaGI:
-    """The model of these parts, by name."""
-    return WaGI(*(parts[name] for name in PARTS))  # type: ignore[arg-type]
