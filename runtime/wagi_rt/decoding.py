@@ -9,8 +9,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -47,8 +46,7 @@ class TooManyPixels(UserError):
     """A picture beyond the limit, which a user may raise (`allow_pixels`)."""
 
 
-@dataclass
-class Picture:
+class Picture(NamedTuple):
     """Decoded RGB pixels in sRGB, upright, and the part of the photo that they show.
 
     photo: width and height of the whole photo; box: left, top, right, bottom in it, of `pixels`, which may
@@ -61,8 +59,7 @@ class Picture:
     box: tuple[float, float, float, float]
 
 
-@dataclass
-class Stored:
+class Stored(NamedTuple):
     """A loaded picture in its own mode, neither turned nor converted, with its EXIF and profile.
 
     notes: as `Picture`'s. declared: the values of black and white, where the file says them. deep: of 16 bits

@@ -10,9 +10,9 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ _KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 
 
-@dataclass(frozen=True, eq=False)
-class Direction:
+class Direction(NamedTuple):
     """The step in the latents for one unit of an attribute, and what it was measured to do.
 
     vector: [D] or [n_latent, D] float32. unit: what strength 1 means. range: the strengths within which the
@@ -41,15 +40,21 @@ class Direction:
     range: tuple[float, float] | None = None
     auc: float | None = None
     effect: float | None = None
-    leakage: Mapping[str, float] = field(default_factory=dict)
+    leakage: Mapping[str, float] = MappingProxyType({})
     generator: str = ""
     note: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def facts(self) -> dict[str, Any]:
         """Everything but the vector as JSON can hold it; what is unknown is left out."""
-        known = {key: value for key, value in asdict(self).items() if key != "vector"}
-        known["range"] = list(self.range) if self.range else None
-        return {key: value for key, value in known.items() if value not in (None, "", {})}
+        known = {**self._asdict(), "range": list(self.range or ()), "leakage": dict(self.leakage)}
+        del known["vector"]
+        return {key: value for key, value in known.items() if value not in (None, "", {}, [])}
 
     def shift(self, strength: float, n_latent: int) -> np.ndarray:  # => [n_latent, D]
         """The step in the latents at this strength."""
@@ -74,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> Direction:
     vector = _vector(tensors["vector"], values, str(path))
     if words.get("kind") != KIND:
         raise UserError(f"{path}: not a direction, its metadata has no kind={KIND}; {_REMEDY}")
-    return replace(checked(_parsed(words, str(path)), str(path), Path(path).stem), vector=vector)
+    return checked(_parsed(words, str(path)), str(path), Path(path).stem)._replace(vector=vector)
 
 
 # The layout of safetensors: the length of a JSON header (8 bytes, little endian), the header, the values. The

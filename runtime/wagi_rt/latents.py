@@ -11,7 +11,6 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def content(manifest: Manifest, kept: Tensors, prepared: Prepared) -> bytes:
         "schema": SCHEMA,
         "latent_space": manifest.latent_space,
         "notes": prepared.notes,
-        "placement": asdict(prepared.placement) if prepared.placement else None,
+        "placement": prepared.placement._asdict() if prepared.placement else None,
     }
     words = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()

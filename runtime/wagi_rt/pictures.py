@@ -6,7 +6,7 @@ Inside the runtime a picture is [S, S, 3] uint8 RGB; the engine gets [N, 3, S, S
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -18,8 +18,7 @@ FITS = ("crop", "pad", "stretch")
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # how our files may end
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """The square that the model sees, in the upright photo.
 
     photo: its width and height; corners: top left, bottom left, bottom right, top right as (x, y), in pixels
@@ -30,16 +29,16 @@ class Placement:
     corners: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
 class Prepared:
     """A picture as the model takes it: [3, S, S] float32 in [-1, 1], with notes on how it was read.
 
     placement: None where the picture came as the array itself.
     """
 
-    image: np.ndarray
-    notes: list[str] = field(default_factory=list)
-    placement: Placement | None = None
+    def __init__(
+        self, image: np.ndarray, notes: list[str] | None = None, placement: Placement | None = None
+    ) -> None:
+        self.image, self.notes, self.placement = image, notes or [], placement
 
 
 def prepare(picture: Picture, size: int, fit: str = "crop") -> Prepared:

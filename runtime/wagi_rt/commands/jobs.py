@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +40,7 @@ class Job(NamedTuple):
         return "stdout" if self.target == STREAM else self.target
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """Everything decided before the model is opened.
 
     failures: inputs that cannot be read, with the reason; notes: what was left out of folders;
@@ -53,7 +51,7 @@ class Plan:
     failures: list[tuple[str, UserError]]
     notes: list[str]
     sheet: Path | None
-    places: dict[str, set[Path]] = field(default_factory=dict)
+    places: dict[str, set[Path]]
 
 
 def make_plan(args: Namespace, also: tuple[str, ...] = (), read: Collection[str] = READ_SUFFIXES) -> Plan:
@@ -82,7 +80,8 @@ def make_plan(args: Namespace, also: tuple[str, ...] = (), read: Collection[str]
     if args.skip_existing:
         done = [job for job in jobs if all(os.path.lexists(path) for path in _files(job))]
         jobs = [job for job in jobs if job not in done]
-        found.notes += [f"{len(done)} of {len(done) + len(jobs)} have their output already"] if done else []
+        if done:
+            found.notes.append(f"{len(done)} of {len(done) + len(jobs)} have their output already")
     elif not args.overwrite:
         _refuse_existing([path for job in jobs for path in _files(job)])
     if sheet and jobs and not args.overwrite:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,20 +24,19 @@ class Source(NamedTuple):
     below: Path = Path()
 
 
-@dataclass
-class Sources:
+class Sources(NamedTuple):
     """Everything that the inputs name. failures: an input and why it cannot be read."""
 
-    files: list[Source] = field(default_factory=list)
-    failures: list[tuple[str, UserError]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    files: list[Source]
+    failures: list[tuple[str, UserError]]
+    notes: list[str]
 
 
 def find_sources(
     inputs: list[str], recursive: bool, outputs: list[str], suffixes: Collection[str] = READ_SUFFIXES
 ) -> Sources:
     """The files in the order of the inputs, a folder's by name. Folders of `outputs` are not searched."""
-    found = Sources()
+    found = Sources([], [], [])
     ours = {os.path.realpath(path) for path in outputs}
     for name in inputs:
         if name == STREAM:
