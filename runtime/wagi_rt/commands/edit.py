@@ -6,7 +6,6 @@ import io
 import math
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,13 +190,6 @@ def frames(wanted: Wanted, sweep: tuple[Direction, list[float]] | None) -> list[
 # ------------------------------------------------------------------------------------------------- the stages
 
 
-@dataclass
-class EditSquare(Square):
-    """A square with what its edits start from, where that was read from a file."""
-
-    kept: Tensors | None = None
-
-
 class Edits(Render):
     """The edits of each side by side, as one wide picture."""
 
@@ -224,7 +216,7 @@ class Edits(Render):
         return [_beside(list(results)) for results in zip(*edits, strict=True)]
 
     def _kept(self, squares: Sequence[Square]) -> Tensors:
-        read = [square.kept for square in squares if isinstance(square, EditSquare) and square.kept]
+        read = [square.kept for square in squares if square.kept]
         if not read:
             return self.session.encode(np.stack([square.prepared.image for square in squares]))
         return self.session.resume({name: np.concatenate([one[name] for one in read]) for name in read[0]})
@@ -241,7 +233,7 @@ class EditStages(Stages):
         if not self.resumed:
             return super()._prepare(job)
         kept, prepared = latents.read(job.source, self.session.manifest)
-        return Image(job, [EditSquare(prepared, kept=kept)])
+        return Image(job, [Square(prepared, kept)])
 
     def _write(self, image: Image) -> None:
         result = image.squares[0].result

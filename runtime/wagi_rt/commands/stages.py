@@ -6,9 +6,8 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wagi_rt import decoding, files, naive, pictures
 from wagi_rt.commands.jobs import Job
@@ -17,35 +16,35 @@ from wagi_rt.console import put_bytes
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
+    from wagi_rt.chain import Tensors
     from wagi_rt.session import Result, Session
 
 
-@dataclass
 class Square:
     """A picture as the model sees it, then its result.
 
-    base: the inversion that the result is an edit of, where the difference is wanted. far: `naive.far`.
+    kept: what its edits start from, where that was read from a file. base: the inversion that the result is
+    an edit of, where the difference is wanted. far: `naive.far`.
     """
 
-    prepared: pictures.Prepared
-    result: Result | None = None
-    base: Result | None = None
-    far: str = ""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, prepared: pictures.Prepared, kept: Tensors | None = None) -> None:
+        self.prepared, self.kept = prepared, kept
+        self.result: Result | None = None
+        self.base: Result | None = None
+        self.far = ""
+        self.metrics: dict[str, Any] = {}
 
 
-@dataclass
 class Image:
     """One job on its way: its squares, or the error that ended it.
 
     advice: for squares whose naive inversion is far; about: notes on what is done to every image.
     """
 
-    job: Job
-    squares: list[Square] = field(default_factory=list)
-    error: UserError | None = None
-    advice: str = ""
-    about: Sequence[str] = ()
+    def __init__(self, job: Job, squares: Sequence[Square] = (), error: UserError | None = None) -> None:
+        self.job, self.squares, self.error = job, squares, error
+        self.advice = ""
+        self.about: Sequence[str] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -92,8 +91,7 @@ class Inversions(Render):
         return self.session.results(inversion, prepared)
 
 
-@dataclass
-class Batch:
+class Batch(NamedTuple):
     """Images that run together, and the time of the stages behind them; waiting does not count."""
 
     images: Sequence[Image]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +21,16 @@ if TYPE_CHECKING:
     from wagi_rt.session import Result, Session
 
 
-@dataclass
 class PhotoImage(Image):
     """A photo with its faces; a square for each."""
 
-    photo: Photo | None = None
-    faces: list[Found] = field(default_factory=list)
-    squares_out: list[str] = field(default_factory=list)  # written by --faces-out
+    def __init__(self, job: Job, squares: Sequence[Square], photo: Photo, faces: Sequence[Found]) -> None:
+        super().__init__(job, squares)
+        self.photo, self.faces = photo, faces
+        self.squares_out: list[str] = []  # written by --faces-out
 
     @property
     def notes(self) -> list[str]:
-        assert self.photo is not None
         found = []
         for number, (face, square) in enumerate(zip(self.faces, self.squares, strict=True), 1):
             found += [f"face {number}: {note}" for note in (*face.notes(), *self.missed(square))]
@@ -76,13 +74,13 @@ class PhotoStages(Stages):
             except UserError as error:
                 raise UserError(f"{job.source_name}: face {number}: {error}") from None
             squares.append(Square(pictures.Prepared(pictures.to_float(square[None])[0])))
-        return PhotoImage(job, squares, photo=photo, faces=faces)
+        return PhotoImage(job, squares, photo, faces)
 
     def _advice(self, image: Image) -> str:
         return "the model was not trained on such faces"
 
     def _write(self, image: Image) -> None:
-        assert isinstance(image, PhotoImage) and image.photo is not None
+        assert isinstance(image, PhotoImage)
         self._put_back(image, lambda result: result.image, image.job.target)
         if image.job.naive:
             self._put_back(image, _naive, image.job.naive)
@@ -95,7 +93,6 @@ class PhotoStages(Stages):
 
     def _put_back(self, image: PhotoImage, of: Callable[[Result], np.ndarray], target: str) -> None:
         """The whole photo with one picture of each result in place of its faces."""
-        assert image.photo is not None
         places = [Alignment(face.quad, self.session.size) for face in image.faces]
         after, before = [], []
         for square in image.squares:
