@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -157,15 +159,20 @@ def _difference(record: Record | Target, wanted: Target) -> str:
 def _missing(wanted: Target, name: str) -> str:
     """No plan under this key: say so, and what the cache holds for the same model instead."""
     line = f"no engine '{name}' of this model for {wanted.gpu} and TensorRT {wanted.tensorrt}"
-    for path in sorted(cache().glob(f"*/{name}.json")):
-        try:
-            record = _record(path)
-        except UserError:
-            continue
-        if record and record.model == wanted.model:
-            return f"{line}: {_difference(record, wanted)} ({path.parent}); {BUILD} BUNDLE"
+    for record in records(wanted.model, name):
+        folder = cache() / record.key
+        return f"{line}: {_difference(record, wanted)} ({folder}); {BUILD} BUNDLE"
     graphs = "" if name == PIPELINE else " --engines graphs"
     return f"{line} in {cache()}; {BUILD} BUNDLE{graphs}"
+
+
+def records(model: str, name: str) -> Iterator[Record]:
+    """The records of this model's engines `name`, for any machine; damaged ones are passed over."""
+    for path in sorted(cache().glob(f"*/{name}.json")):
+        with suppress(UserError):
+            record = _record(path)
+            if record and record.model == model:
+                yield record
 
 
 # ---------------------------------------------------------------------------------------------- plugins
