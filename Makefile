@@ -8,6 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 DEMO_ENV := .venv-demo
 TEST_ENV := .venv
 TRT_ENV := .venv-trt
+TRITON_ENV := .venv-triton
 DEMO_STAMP := $(DEMO_ENV)/.installed
 TEST_STAMP := $(TEST_ENV)/.installed
 SAMPLES := runtime/wagi_rt/demo/samples
@@ -16,12 +17,13 @@ DEMO_SOURCES := pyproject.toml $(shell find wagi runtime/wagi_rt -type f ! -path
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint trt-check clean
+.PHONY: help demo test lint trt-check triton-check clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 	@echo "make lint   ruff and mypy only"
 	@echo "make trt-check  build every graph with TensorRT's builder on the CPU (needs nvcc, TensorRT headers)"
+	@echo "make triton-check  run the tests that need a Triton server (installs it into $(TRITON_ENV), Python 3.11 or 3.12)"
 	@echo "make clean  remove the environments and what the commands wrote"
 
 demo: $(DEMO_STAMP)
@@ -44,10 +46,16 @@ trt-check: $(TEST_STAMP) $(TRT_ENV)/.installed
 $(TRT_ENV)/.installed: | $(TRT_ENV)/bin/python
 	$(TRT_ENV)/bin/python -m pip install -q onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0 && touch $@
 
+triton-check: $(TEST_STAMP) $(TRITON_ENV)/.installed
+	WAGI_TRITON=$(CURDIR)/$(TRITON_ENV) $(TEST_ENV)/bin/python -m pytest -m "slow or not slow" tests/test_triton_server.py
+
+$(TRITON_ENV)/.installed: runtime/docker/triton.txt | $(TRITON_ENV)/bin/python
+	$(TRITON_ENV)/bin/python -m pip install -q -r runtime/docker/triton.txt && touch $@
+
 # The package supports Python 3.10, the pinned test tools do not.
 $(DEMO_ENV)/bin/python $(TRT_ENV)/bin/python: MINOR := 10
-$(TEST_ENV)/bin/python: MINOR := 11
-$(DEMO_ENV)/bin/python $(TEST_ENV)/bin/python $(TRT_ENV)/bin/python: %/bin/python:
+$(TEST_ENV)/bin/python $(TRITON_ENV)/bin/python: MINOR := 11
+$(DEMO_ENV)/bin/python $(TEST_ENV)/bin/python $(TRT_ENV)/bin/python $(TRITON_ENV)/bin/python: %/bin/python:
 	@echo "creating $* with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(MINOR)))' \
 	  || { echo "error: this needs Python 3.$(MINOR) or newer: make PYTHON=/path/to/python3"; exit 1; }
@@ -66,4 +74,4 @@ $(TEST_STAMP): pyproject.toml constraints.txt | $(TEST_ENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(DEMO_ENV) $(TEST_ENV) $(TRT_ENV) build build-trt-check dist demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(TRT_ENV) $(TRITON_ENV) build build-trt-check dist demo-output .pytest_cache .mypy_cache .ruff_cache

@@ -55,6 +55,7 @@ class Server:
         self._scratch = tempfile.TemporaryDirectory(prefix="wagi-triton-")
         self.log = Path(self._scratch.name) / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._group = 0  # of its processes, also of those that outlive it
 
     def __enter__(self) -> Server:
         self.start()
@@ -80,6 +81,7 @@ class Server:
         env["LD_LIBRARY_PATH"] = str(_package(self.place, "nvidia_pytriton.libs"))
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        self._group = self.process.pid
         until = time.monotonic() + _START
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > until:
@@ -103,17 +105,28 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # its own group: a stub may outlive the server
         self.process.wait(_STOP)
+        until = time.monotonic() + _STOP
+        while self.processes() and time.monotonic() < until:
+            time.sleep(0.05)
         self.process = None
 
-    def memory(self) -> float:
-        """Megabytes that the server and the processes of its models hold in RAM together."""
-        assert self.process is not None
-        total = 0
-        for status in Path("/proc").glob("[0-9]*/status"):
+    def processes(self) -> dict[int, str]:
+        """The server and the processes of its models: pid -> command, as long as they live."""
+        found, group = {}, self._group
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
-                if os.getpgid(int(status.parent.name)) == self.process.pid:
-                    found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text())
-                    total += int(found[1]) if found else 0
+                pid, command = int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode()
+                if command and os.getpgid(pid) == group:
+                    found[pid] = command
+        return found
+
+    def memory(self) -> float:
+        """Megabytes that all of them hold in RAM together; what they share counts once for each."""
+        total = 0
+        for pid in self.processes():
+            with suppress(OSError):
+                found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                total += int(found[1]) if found else 0
         return total * 1024 / 1e6
 
     def metrics(self) -> dict[str, dict[str, float]]:
