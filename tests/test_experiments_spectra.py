@@ -1,4 +1,4 @@
-"""Figures 8 and 9: spectra, single-image regression, and sub-bands left out."""
+"""Figures 8 and 9: single-image regression, and sub-bands left out."""
 
 import json
 from pathlib import Path
@@ -11,44 +11,10 @@ from tolerances import NETWORK, TOL
 from training_helpers import write_portraits
 
 from wagi import checkpoint, config, evaluate
-from wagi.experiments import heldout, regression, spectra, subbands
+from wagi.experiments import heldout, regression, subbands
+from wagi.losses import l2_loss
 from wagi.networks.build import PARTS, build_part
 from wagi.networks.fusion import Gates
-
-# ----------------------------------------------------------------------------------------------- spectra
-
-
-@pytest.mark.parametrize("size", [8, 15, 32])
-def test_radial_spectrum_equals_a_plain_loop(size):
-    """Against numpy's FFT and a loop over frequencies."""
-    image = np.random.default_rng(size).standard_normal((2, 3, size, size))
-    found = spectra.radial_spectrum(torch.from_numpy(image)).numpy()
-    power = (np.abs(np.fft.fft2(image)) ** 2).mean(axis=1) / size**2
-    bins: list[list[np.ndarray]] = [[] for _ in range(size // 2 + 1)]
-    for v in range(size):
-        for u in range(size):
-            radius = round(np.hypot(min(v, size - v), min(u, size - u)))
-            if radius < len(bins):
-                bins[radius].append(power[:, v, u])
-    expected = np.stack([np.mean(entries, axis=0) for entries in bins], axis=1)
-    np.testing.assert_allclose(found, expected, **TOL[np.float64])
-
-
-def test_a_wave_shows_at_its_frequency():
-    x = torch.arange(32) / 32
-    wave = torch.sin(2 * torch.pi * 5 * x).expand(1, 3, 32, 32)
-    spectrum = spectra.radial_spectrum(wave)[0]
-    assert int(spectrum.argmax()) == 5 and spectrum[5] > 1e6 * spectrum[6]
-
-
-def test_top_octave_error_in_decibels():
-    """Ten times the amplitude is 20 dB, and what lies below half the Nyquist frequency does not count."""
-    noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert float(spectra.top_octave_error(10 * noise, noise)) == pytest.approx(20, abs=1e-4)
-    x = torch.arange(32) / 32
-    low = torch.sin(2 * torch.pi * 3 * x).expand(1, 3, 32, 32)
-    assert float(spectra.top_octave_error(noise + low, noise)) == pytest.approx(0, abs=1e-3)
-
 
 # -------------------------------------------------------------------------------------------- regression
 
@@ -76,7 +42,7 @@ def test_regression(tmp_path, monkeypatch):
 def test_a_fit_approaches_its_image():
     target = heldout.eight_bit(torch.linspace(-0.5, 0.5, 32).expand(1, 3, 32, 32))
     errors = [
-        float((regression.fit("smoke", "swagan", target, steps, 0.01, 0.0, seed=0) - target).square().mean())
+        float(l2_loss(regression.fit("smoke", "swagan", target, steps, 0.01, (l2_loss, 0.0), seed=0), target))
         for steps in (1, 60)
     ]
     assert errors[1] < 0.2 * errors[0]

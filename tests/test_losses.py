@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import fft
 from torch import nn
 
 from wagi.losses import (
@@ -13,7 +12,6 @@ from wagi.losses import (
     l2_loss,
     path_length_penalty,
     r1_penalty,
-    spectral_loss,
 )
 
 
@@ -134,23 +132,6 @@ def test_path_length_reaches_the_generator():
     (gradient,) = torch.autograd.grad(penalty, scale)
     # lengths and their mean are proportional to the scale here, the penalty to its square
     assert gradient.item() == pytest.approx(2 * penalty.item() / 1.5, rel=1e-5)
-
-
-def test_spectral_loss_equals_scipy():
-    x, y = normal(2, 3, 8, 12), normal(2, 3, 8, 12, seed=1)
-    log_x, log_y = (np.log(np.abs(fft.rfft2(v.numpy(), norm="ortho")) + 1 / 255) for v in (x, y))
-    assert spectral_loss(x, y).item() == pytest.approx(np.abs(log_x - log_y).mean(), rel=1e-10)
-    assert spectral_loss(x, x).item() == 0
-    assert torch.autograd.gradcheck(lambda v: spectral_loss(v, y), x.requires_grad_())
-
-
-def test_spectral_loss_ignores_place_and_sees_scale():
-    x = normal(1, 3, 16, 16)
-    assert spectral_loss(x, x.roll((3, 5), (2, 3))).item() == pytest.approx(0, abs=1e-10)
-    assert spectral_loss(x, 2 * x).item() == pytest.approx(np.log(2), rel=0.05)
-    flat = torch.zeros(1, 3, 8, 8, requires_grad=True)
-    spectral_loss(flat, x[..., :8, :8].float()).backward()
-    assert torch.isfinite(flat.grad).all()
 
 
 def test_delta_loss():

@@ -1,6 +1,6 @@
 """Training losses: pure functions of tensors. Images are [N, C, H, W] in [-1, 1]; a loss is a float32 scalar.
 
-Perceptual and identity losses need networks: `wagi.features`.
+Perceptual and identity losses need networks: `wagi.features`. Spectral ones: `wagi.spectra`.
 """
 
 import math
@@ -13,8 +13,6 @@ from torch.nn.functional import softplus
 from wagi.haar import decompose
 
 NORMS = {"l1": torch.abs, "l2": torch.square}
-# Half a step of an 8-bit picture: spectra are not told apart below the rounding of the pixels.
-SPECTRAL_FLOOR = 1 / 255
 
 
 def _same_shape(x: Tensor, y: Tensor) -> None:
@@ -75,20 +73,6 @@ def alignment_loss(
     """
     pixels = _difference(aligned, target).abs().mean()
     return pixels + lambda_wave * wavelet_loss(aligned, target, k, norm) if lambda_wave else pixels
-
-
-# Not the spectral loss of appendix A.2.1, which compares azimuthal averages by squares (decision 30), but one
-# in its spirit: no phase, logarithmic so that octaves of very different power count alike.
-def spectral_loss(x: Tensor, y: Tensor) -> Tensor:
-    """mean_{n,c,u,v} | log(|F x| + e) - log(|F y| + e) |, F the orthonormal rfft2, e = 1/255.
-
-    The mean is over the stored half plane. e keeps frequencies below the pixels' rounding from counting.
-    """
-    _same_shape(x, y)
-    log_x, log_y = (
-        torch.log(torch.fft.rfft2(_wide(image), norm="ortho").abs() + SPECTRAL_FLOOR) for image in (x, y)
-    )
-    return (log_x - log_y).abs().mean()
 
 
 # Non-saturating GAN losses (Goodfellow et al. 2014), as in StyleGAN2 and SWAGAN; e4e uses them on latents.

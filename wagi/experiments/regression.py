@@ -2,11 +2,12 @@
 
 The paper (appendix A.2.1) optimises the latents of pretrained generators. None is at hand here: a generator
 with fresh weights has all of them and its latents optimised by Adam on one image (decision 31). Only the
-architecture and the loss differ: the mean squared error, plus a weight times `losses.spectral_loss`.
+architecture and the loss differ: the mean squared error, plus a weight times one of `wagi.spectra`'s losses.
 """
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,16 @@ from wagi.errors import UserError, option
 from wagi.experiments import tables
 from wagi.experiments.heldout import load_images
 from wagi.experiments.runs import data_identity, digest
-from wagi.experiments.spectra import radial_spectrum, top_octave_error
 from wagi.experiments.tables import new_figure, spread
 from wagi.files import beside
-from wagi.losses import l2_loss, spectral_loss
+from wagi.losses import l2_loss
 from wagi.metrics import METRICS
 from wagi.networks.build import build_part
+from wagi.spectra import SPECTRAL_LOSSES, reduced_spectrum, spectral_loss, top_octave_error
 
 GENERATORS = ("stylegan2", "swagan")
-VERSION = 1  # of the fit: raised when it changes, so that kept fits are not mixed with new ones
+Loss = Callable[[Tensor, Tensor], Tensor]
+VERSION = 2  # of the fit: raised when it changes, so that kept fits are not mixed with new ones
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=400, help="optimiser steps per fit (default 400)")
     add("--lr", type=float, default=0.01, help="learning rate of Adam (default 0.01)")
     add("--spectral", type=float, default=0.1, metavar="WEIGHT", help="of the spectral loss (default 0.1)")
+    add("--spectral-loss", default="schwarz", choices=SPECTRAL_LOSSES,
+        help="A.2.1's (schwarz, the default), or one of the other two that it describes")  # fmt: skip
     add("--seed", type=int, default=0, help="of the start weights (default 0)")
     add("--threads", type=int, default=1, help="CPU threads (default 1)")
     return p
@@ -60,7 +64,9 @@ def run(args: argparse.Namespace) -> None:
     size = config.settings(args.preset, "inversion")[0].size
     with option("--data"):
         targets = load_images(args.data, size)
-    kept = Fits(args.out / "fits", args.preset, args.data, args.steps, args.lr, args.seed)
+    kept = Fits(
+        args.out / "fits", args.preset, args.data, args.steps, args.lr, args.seed, args.spectral_loss
+    )
     every = [(kind, weight) for weight in (0.0, args.spectral) for kind in GENERATORS]
     fits = {name(*key): kept(*key, targets) for key in every}
     lines = [line(kind, weight, fits[name(kind, weight)], targets) for kind, weight in every]
@@ -69,9 +75,10 @@ def run(args: argparse.Namespace) -> None:
         "images": f"{args.data} at {size} px, one fit each",
         "generators": f"preset {args.preset}, fresh weights, seed {args.seed}; weights and latents optimised",
         "optimiser": f"Adam, {args.steps} steps, learning rate {args.lr:g}",
-        "loss": f"L2; + {args.spectral:g} x spectral loss (mean |difference| of log magnitudes)",
+        "loss": f"L2; + {args.spectral:g} x spectral loss ({args.spectral_loss})",
         "numbers": "mean ± standard deviation (min..max) over images, not rounded to 8 bit; lower is better. "
-        "Top octave: mean |difference| of the radial spectra above half the Nyquist frequency, in dB",
+        "Spectral distance: A.2.1's (Schwarz et al.). "
+        "Top octave: mean |difference| of the reduced spectra above half the Nyquist frequency, in dB",
         "notes": [
             "The paper's figure has no numbers, and optimises latents of pretrained generators at 512 px; "
             "ours have fresh weights, which are optimised too."
@@ -96,16 +103,18 @@ class Fits:
     steps: int
     lr: float
     seed: int
+    loss: str
 
     def __call__(self, kind: str, weight: float, targets: Tensor) -> Tensor:
         """One fit per image [N, 3, S, S]."""
         found = []
         for index in tqdm(range(len(targets)), name(kind, weight), disable=None):
             identity = [VERSION, self.preset, data_identity(self.data), index, self.steps, self.lr, self.seed]
-            path = self.folder / f"{kind}-{digest([*identity, weight])}.npz"
+            path = self.folder / f"{kind}-{digest([*identity, weight, self.loss if weight else None])}.npz"
             if not path.is_file():
                 target = targets[index : index + 1]
-                image = fit(self.preset, kind, target, self.steps, self.lr, weight, self.seed).numpy()
+                added = SPECTRAL_LOSSES[self.loss], weight
+                image = fit(self.preset, kind, target, self.steps, self.lr, added, self.seed).numpy()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with beside(path) as part, open(part, "wb") as file:
                     np.savez_compressed(file, image=image)
@@ -115,9 +124,10 @@ class Fits:
 
 
 def fit(
-    preset: str, kind: str, target: Tensor, steps: int, lr: float, weight: float, seed: int
+    preset: str, kind: str, target: Tensor, steps: int, lr: float, added: tuple[Loss, float], seed: int
 ) -> Tensor:  # 1,3,S,S in [-1, 1] => the same, not clamped
-    """A fresh generator's best effort at one image after `steps` steps of L2 + weight * spectral loss."""
+    """A fresh generator's best effort at one image after `steps` steps of L2 + weight * loss (`added`)."""
+    spectral, weight = added
     torch.manual_seed(seed)
     model, _ = config.settings(preset, "inversion")
     generator: Any = build_part(dataclasses.replace(model, generator=kind), "generator")
@@ -130,7 +140,7 @@ def fit(
         image = generator(ws)
         loss = l2_loss(image, target)
         if weight:
-            loss = loss + weight * spectral_loss(image, target)
+            loss = loss + weight * spectral(image, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -157,7 +167,7 @@ def figure(targets: Tensor, fits: dict[str, Tensor]) -> Figure:
     grid = result.add_gridspec(2, 6)
     axes = result.add_subplot(grid[:, :3])
     for label, images in {"image": targets, **fits}.items():
-        spectrum = radial_spectrum(images).mean(0)
+        spectrum = reduced_spectrum(images).mean(0)
         width, colour = (2.5, "black") if label == "image" else (1.2, None)
         axes.plot(range(1, len(spectrum)), spectrum[1:], label=label, linewidth=width, color=colour)
     axes.set(yscale="log", xlabel="cycles per image", ylabel="power, azimuthal mean")
