@@ -1,4 +1,4 @@
-# make demo   invert the bundled sample portraits with the torch-free runtime (sets everything up)
+# make demo   invert the bundled sample portraits, edit a photo with three faces; no torch (sets everything up)
 # make test   lint, types and tests, in an environment of their own
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -12,6 +12,7 @@ TRITON_ENV := .venv-triton
 DEMO_STAMP := $(DEMO_ENV)/.installed
 TEST_STAMP := $(TEST_ENV)/.installed
 SAMPLES := runtime/wagi_rt/demo/samples
+PHOTO := runtime/wagi_rt/demo/photo/prints
 # The demo installs a copy, as a user's `pip install` does, and so is stale when a source changes.
 DEMO_SOURCES := pyproject.toml $(shell find wagi runtime/wagi_rt -type f ! -path '*/__pycache__/*')
 
@@ -28,9 +29,12 @@ help:
 
 demo: $(DEMO_STAMP)
 	$(DEMO_ENV)/bin/wagi-rt invert $(SAMPLES) -o demo-output --compare demo-output/compare.png --overwrite
+	$(DEMO_ENV)/bin/wagi-rt edit $(PHOTO).jpg -o demo-output/prints-edited.jpg --fit face --quads $(PHOTO).json \
+	  --set long_hair=2 --overwrite
 	@echo
 	@echo "Inverted portraits:                      $(CURDIR)/demo-output"
 	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
+	@echo "A photo, its three faces edited:         $(CURDIR)/demo-output/prints-edited.jpg"
 	@echo "To have wagi-rt at hand:                 export PATH=\"$(CURDIR)/$(DEMO_ENV)/bin:\$$PATH\""
 
 test: lint

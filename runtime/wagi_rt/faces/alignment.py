@@ -193,7 +193,7 @@ def weights(alignments: Sequence[Alignment], width: int, height: int) -> list[tu
         inside = (np.minimum(at, 1 - at).min(-1) / FEATHER).clip(0, 1)
         own = inside * inside * (3 - 2 * inside)
         for other in alignments:
-            if other is not alignment:
+            if other is not alignment and _overlap(box, other.box(width, height)):
                 nearer = _distance(other.place(box)) - _distance(at)
                 own *= (0.5 + nearer / (2 * FEATHER)).clip(0, 1)
         found.append((box, own.astype(np.float32)))
@@ -221,6 +221,10 @@ def paste(
         if before is None:
             change -= there
         there[:] = np.rint(there + share[..., None] * change).clip(0, 255)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
 
 
 def _distance(at: np.ndarray) -> np.ndarray:
