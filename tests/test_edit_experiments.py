@@ -12,16 +12,17 @@ from tolerances import TOL
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.editing import counterfactuals
-from wagi.editing.attributes import ATTRIBUTES, strength_of
+from wagi.editing.attributes import ATTRIBUTES, direction_of, true_edit
 from wagi.errors import UserError
-from wagi.experiments import edit
+from wagi.experiments import edit, ways
 from wagi.experiments.heldout import eight_bit
 from wagi.experiments.regions import RegionMeans, Strength, l1_maps, l2_maps, masked_sum, masks, wave_maps
 from wagi.losses import wavelet_loss
-from wagi.portraits import dataset, render_regions
+from wagi.portraits import LABELS, dataset, render_regions
 from wagi.portraits import edit as change_portrait
 from wagi.portraits import render as render_portrait
 from wagi.portraits.edits import parse_edit
+from wagi.portraits.motion import motion
 from wagi.portraits.parameters import vector
 from wagi_rt.directions import Direction, write
 
@@ -58,11 +59,12 @@ def numpy_pairs(pairs, change):
 
 def test_pairs_are_the_renderers_pictures(pairs):
     change = parse_edit("yaw+0.3")
-    source, edited, regions = next(counterfactuals.batches(pairs(change), COUNT))
+    pair = next(counterfactuals.batches(pairs(change), COUNT))
     expected = numpy_pairs(pairs, change)
-    for found, wanted in zip((source, edited), expected, strict=False):
+    for found, wanted in zip((pair.source, pair.edited), expected, strict=False):
         np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), wanted, **TOL[np.float32])
-    assert np.array_equal(regions.numpy(), expected[2])
+    regions, accessory = pair.regions.numpy(), LABELS.index("accessory")
+    assert np.array_equal(np.where(regions > accessory, accessory, regions), expected[2])
 
 
 def test_pairs_are_rendered_once(pairs, monkeypatch):
@@ -70,6 +72,27 @@ def test_pairs_are_rendered_once(pairs, monkeypatch):
     list(pairs(change))
     monkeypatch.setattr(counterfactuals, "render_both", None)  # a call would fail
     assert len(list(pairs(change))) == COUNT
+
+
+def test_what_a_portrait_wears_has_regions_of_its_own(tmp_path, monkeypatch):
+    """Sunglasses at the eyes, earrings below them on both sides; the hat keeps its label."""
+    worn = {"glasses": "sun", "earrings": "drop", "hat": "cap", "hair_style": "bald", "accessory": "none"}
+    portrait = change_portrait(dataset.portrait(SEED, 0), yaw=0.0, pitch=0.0, roll=0.0, **worn)
+    monkeypatch.setattr(counterfactuals.dataset, "portrait", lambda seed, index: portrait)
+    (pair,) = counterfactuals.Pairs(tmp_path, SEED, 64, 1)(None)
+    regions = pair.regions.numpy()
+    (glasses, across), (earrings, sides) = (np.nonzero(regions == len(LABELS) + k) for k in range(2))
+    assert 26 < glasses.mean() < 38 and 28 < across.mean() < 36 and len(glasses) > 60
+    assert earrings.min() > glasses.mean() and sides.min() < across.min() and sides.max() > across.max()
+    assert (regions == LABELS.index("hat")).any()
+
+
+def test_hair_is_lightened_by_an_amount(pairs):
+    change = parse_edit("hair_colour+0.2")
+    for index in pairs.chosen(change):
+        portrait = dataset.portrait(SEED, index)
+        lighter = [channel + 0.2 for channel in portrait.hair_colour]
+        assert change.apply(portrait).hair_colour == pytest.approx(lighter)
 
 
 def test_an_edit_stays_in_the_parameters_range(pairs):
@@ -116,7 +139,8 @@ def test_regions_are_pixel_weighted_means():
     means = RegionMeans("l1", "l2")
     for part in (slice(0, 2), slice(2, 5)):
         nothing = torch.zeros(len(error[part]), 3, 16, 16)
-        weights = masks(torch.from_numpy(labels[part]), nothing, nothing)
+        pair = counterfactuals.Pair(nothing, nothing, torch.from_numpy(labels[part]), None, None)
+        weights = masks(pair)
         means.add("row", torch.from_numpy(error[part]), weights)
     found = means.rows()["row"]
     letters = error.transpose(0, 2, 3, 1)[labels == 7]
@@ -184,8 +208,8 @@ def test_perfect_alignment_is_zero(world, monkeypatch):
         ws_edit = model.encode(edited)
         answer = model.residual(edited, model.generator(ws_edit))
         monkeypatch.setattr(model.aligner, "forward", lambda residual, image: answer)
-        images, residuals, true = edit.edited_images(model, source, edited, ws_edit)
-    assert torch.equal(residuals["ADA"], true) and torch.equal(images[edit.SHIPPED], images[edit.BOUND])
+        images, residuals, true, _ = ways.edited_images(model, source, edited, ws_edit)
+    assert torch.equal(residuals["ADA"], true) and torch.equal(images[ways.SHIPPED], images[ways.BOUND])
 
 
 def test_strength_against_numpy():
@@ -213,15 +237,22 @@ def test_the_edit_command_with_the_flow_aligner(world, pairs):
     assert evaluate.main(command) == 0
     rows = {row["row"]: row for row in table(out, "edit")}
     assert not [name for name in rows if "ADA" in name]
-    source, edited, _ = next(counterfactuals.batches(pairs(parse_edit("yaw+0.3")), COUNT))
+    pair = next(counterfactuals.batches(pairs(parse_edit("yaw+0.3")), COUNT))
     model = checkpoint.load_model(world / "flow.pt")
     with torch.no_grad():
-        image = model.edit(source, model.encode(edited)).image
-    expected = float((eight_bit(image) - edited).square().mean())
-    assert rows[edit.SHIPPED]["l2"] == pytest.approx(expected, rel=1e-4)
-    assert rows[edit.COPY]["strength"] == 0 and rows[edit.SHIPPED]["portraits-ID"] is not None
+        image = model.edit(pair.source, model.encode(pair.edited)).image
+    expected = float((eight_bit(image) - pair.edited).square().mean())
+    assert rows[ways.SHIPPED]["l2"] == pytest.approx(expected, rel=1e-4)
+    assert rows[ways.COPY]["strength"] == 0 and rows[ways.SHIPPED]["portraits-ID"] is not None
+    assert rows[ways.SHIPPED]["portraits-FID"] is not None and ways.PAPERS not in rows
     alignment = {row["row"]: row for row in table(out, "alignment")}
     assert alignment["flow"][edit.NEARER].endswith(f"/{COUNT}")
+    portrait = dataset.portrait(SEED, pairs.chosen(parse_edit("yaw+0.3"))[0])
+    flow, seen = motion(change_portrait(portrait, yaw=portrait.yaw + 0.3), portrait, SIZE)
+    assert np.array_equal(pair.newly[0, 0].numpy(), ~seen)
+    np.testing.assert_allclose(pair.flow[0].numpy(), flow, atol=0.02)
+    still = (pair.flow.norm(dim=1) * (1 - pair.newly[:, 0])).sum() / (1 - pair.newly).sum()
+    assert alignment["raw residual"][edit.END_POINT] == pytest.approx(float(still), rel=1e-4)
 
 
 # -------------------------------------------------------------------------------------------- directions
@@ -232,14 +263,18 @@ def direction(model, n, **facts):
     return Direction("yaw", vector.astype(np.float32), **facts)
 
 
-@pytest.mark.parametrize("text", ["yaw+0.3", "smile-0.35", "skin+0.2"])
+@pytest.mark.parametrize(
+    "text", ["yaw+0.3", "smile-0.35", "skin+0.2", "hair_colour+0.1", "glasses=round", "hat=none"]
+)
 def test_the_strength_of_an_edit_is_the_renderers(text):
     """What an edit changes in a portrait's parameters, in steps of the attribute."""
     change = parse_edit(text)
     portrait = next(p for p in (dataset.portrait(SEED, k) for k in range(50)) if change.apply(p))
-    attribute = ATTRIBUTES[change.parameter]
+    name, strength = direction_of(change)
+    attribute = ATTRIBUTES[name]
     before, after = (attribute.of(vector(one)) for one in (portrait, change.apply(portrait)))
-    assert strength_of(change) == pytest.approx((after - before) / attribute.step, rel=1e-4)
+    assert strength == pytest.approx((after - before) / attribute.step, rel=1e-3)
+    assert true_edit(name, strength) == change  # and back
 
 
 def test_an_edit_along_a_direction(world, pairs, tmp_path):
@@ -250,14 +285,35 @@ def test_an_edit_along_a_direction(world, pairs, tmp_path):
     command = ["edit", "--model", str(world / "model.pt"), "--out", str(tmp_path / "o")]
     command += ["--edits", "yaw-0.15", "--pairs", str(pairs.folder), "--seed", str(SEED), "--count", "2"]
     assert evaluate.main([*command, "--directions", str(tmp_path)]) == 0
-    rows = {row["latents"]: row for row in table(tmp_path / "o", "edit") if row["row"] == edit.NAIVE}
+    rows = {row["latents"]: row for row in table(tmp_path / "o", "edit") if row["row"] == ways.NAIVE}
     pair = counterfactuals.Pairs(pairs.folder, SEED, SIZE, 2)(parse_edit("yaw-0.15"))
-    source, edited, _ = next(counterfactuals.batches(pair, 2))
+    pair = next(counterfactuals.batches(pair, 2))
     with torch.no_grad():
-        image = model.generator(model.encode(source) - 0.5 * torch.from_numpy(found.vector))
-    expected = float((eight_bit(image) - edited).square().mean())
+        image = model.generator(model.encode(pair.source) - 0.5 * torch.from_numpy(found.vector))
+    expected = float((eight_bit(image) - pair.edited).square().mean())
     assert set(rows) == {"oracle", "direction"}
     assert rows["direction"]["l2"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_papers_edit_beside_a_flow(world, pairs, tmp_path, capsys):
+    """It is that of a model with ADA and the same generator, with nothing faded; others are refused."""
+    save_tiny_model(tmp_path / "flow.pt", aligner="flow")
+    save_tiny_model(tmp_path / "other.pt", seed=1)
+    command = ["edit", "--model", str(tmp_path / "flow.pt"), "--out", str(tmp_path / "o"), "--count", "2"]
+    command += ["--edits", "yaw+0.3", "--pairs", str(pairs.folder), "--seed", str(SEED), "--papers"]
+    assert evaluate.main([*command, str(world / "model.pt")]) == 0
+    rows = {row["row"]: row for row in table(tmp_path / "o", "edit")}
+    pair = next(
+        counterfactuals.batches(counterfactuals.Pairs(pairs.folder, SEED, SIZE, 2)(parse_edit("yaw+0.3")), 2)
+    )
+    ada = checkpoint.load_model(world / "model.pt")
+    with torch.no_grad():
+        image = ada.edit(pair.source, ada.encode(pair.edited), faded=False).image
+    expected = float((eight_bit(image) - pair.edited).square().mean())
+    assert rows[ways.PAPERS]["l2"] == pytest.approx(expected, rel=1e-4)
+    for name, message in (("flow", "has a flow aligner"), ("other", "has another generator than --model")):
+        assert evaluate.main([*command, str(tmp_path / f"{name}.pt")]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_directions_that_cannot_serve(world, tmp_path, capsys):
@@ -269,7 +325,7 @@ def test_directions_that_cannot_serve(world, tmp_path, capsys):
     for text, message in (
         ("smile+0.7", f"{tmp_path / 'smile.safetensors'}: no such file"),
         ("yaw+0.3", f"{tmp_path / 'yaw.safetensors'}: was found in another generator's latents"),
-        ("glasses=square", "glasses=square: directions make edits by an amount"),
+        ("light=other", "light=other: no direction stands for it; there are edits by an amount of yaw"),
     ):
         assert evaluate.main([*command, text]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --directions {message}")

@@ -101,7 +101,7 @@ def test_fid_equals_scipy():
     distance = FrechetDistance(7)
     for part in (slice(0, 25), slice(25, 60)):
         inputs_, naive_, final_ = (torch.tensor(x[part]) for x in (inputs, naive, final))
-        distance.add(inputs_, naive=naive_, final=final_)
+        distance.add(inputs_, {"naive": naive_, "final": final_})
     assert distance.count == 60
     assert distance.compute("naive") == pytest.approx(scipy_fid(inputs, naive), rel=1e-6)
     assert distance.compute("final") == pytest.approx(scipy_fid(inputs, final), rel=1e-6)

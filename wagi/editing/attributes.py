@@ -84,13 +84,43 @@ _ALL = (
 ATTRIBUTES = {one.name: one for one in _ALL}
 
 
-def strength_of(change: Edit) -> float:
-    """The strength of its parameter's direction for an edit by an amount. UserError for any other edit."""
-    found = ATTRIBUTES.get(change.parameter)
-    if change.option or not found:
-        amounts = ", ".join(name for name in ATTRIBUTES if name in CONTINUOUS)
-        raise UserError(f"{change.text}: directions make edits by an amount, of {amounts}", 2)
-    return change.change / CONTINUOUS[change.parameter].moments()[1] / found.step
+# Attribute -> the option that stands for "some" of it.
+_SOME = {"glasses": "round", "hat": "cap", "beard": "full"}
+_LIGHT_HAIR, _HAIR = "light_hair", "hair_colour"
+
+
+def direction_of(change: Edit) -> tuple[str, float]:
+    """The attribute, and the strength along its direction, that stand for a change of one parameter.
+
+    UserError for an edit that no attribute stands for.
+    """
+    name = _LIGHT_HAIR if change.parameter == _HAIR else change.parameter
+    found = ATTRIBUTES.get(name)
+    if found and not change.option:
+        unit = 1.0 if name == _LIGHT_HAIR else CONTINUOUS[name].moments()[1]
+        return name, change.change / unit / found.step
+    if name in _SOME:
+        return name, -1.0 if change.option == "none" else 1.0
+    amounts = ", ".join(name for name in ATTRIBUTES if name in CONTINUOUS)
+    known = f"an amount of {amounts} or {_HAIR}, and {', '.join(f'{name}=...' for name in _SOME)}"
+    raise UserError(f"{change.text}: no direction stands for it; there are edits by {known}", 2)
+
+
+def true_edit(name: str, strength: float) -> Edit | None:
+    """The change of a portrait that a strength along an attribute's direction stands for.
+
+    Amounts have three digits, so that pictures of like edits are kept once. None where there is none: length
+    of hair, which comes with a style, attributes that no portrait has, and less than half a thousandth.
+    """
+    if name in _SOME and strength:
+        option = _SOME[name] if strength > 0 else "none"
+        return Edit(f"{name}={option}", name, 1.0, option)
+    parameter = _HAIR if name == _LIGHT_HAIR else name
+    if parameter != _HAIR and parameter not in CONTINUOUS or name not in ATTRIBUTES:
+        return None
+    unit = 1.0 if parameter == _HAIR else CONTINUOUS[parameter].moments()[1]
+    amount = round(strength * ATTRIBUTES[name].step * unit, 3)
+    return Edit(f"{parameter}{amount:+g}", parameter, amount) if amount else None
 
 
 # ---------------------------------------------------------------------------------------- labels of photos

@@ -5,6 +5,7 @@ No face data set has them; a renderer whose random choices each have their own s
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,33 @@ from torch import Tensor
 from wagi.data import to_float
 from wagi.errors import UserError
 from wagi.files import beside
-from wagi.portraits import Portrait, dataset
+from wagi.portraits import LABELS, Portrait, dataset, edit, render_regions
 from wagi.portraits.edits import Edit
+from wagi.portraits.motion import motion
 from wagi.portraits.scene import render_both
 
 SOURCE = "source"
+LAYOUT = 2  # of the kept files
+# What a portrait wears, which the renderer's labels call accessory: numbers after those of LABELS.
+WORN = ("glasses", "earrings")
+TURNS = ("yaw", "pitch", "roll")
+MORE = ("newly", "flow")
+Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """One portrait and its true edit: pictures [3, S, S] in [-1, 1], region labels [S, S] of the edit."""
+    """One portrait and its true edit, or a batch of them: pictures [3, S, S] in [-1, 1], facts of the edit.
+
+    regions: [S, S], LABELS and then WORN. newly, flow: of turns only, at r = min(256, S): what the source
+    hides [1, r, r] (0 or 1), and the place of each pixel there [2, r, r] (x, y) in pixels.
+    """
 
     source: Tensor
     edited: Tensor
     regions: Tensor
+    newly: Tensor | None
+    flow: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -42,38 +56,44 @@ class Pairs:
     size: int
     count: int
 
-    def chosen(self, change: Edit) -> list[int]:
-        """Indices of the portraits that the edit can be applied to."""
+    def chosen(self, change: Edit | None) -> list[int]:
+        """Indices of the portraits that the edit can be applied to; None is the edit of nothing."""
         found: list[int] = []
         for index in range(100 * self.count):
-            if change.apply(dataset.portrait(self.seed, index)) is not None:
+            if change is None or change.apply(dataset.portrait(self.seed, index)) is not None:
                 found.append(index)
             if len(found) == self.count:
                 return found
+        assert change is not None
         raise UserError(f"{change.text}: applies to hardly any portrait; make it smaller", 2)
 
-    def __call__(self, change: Edit) -> Iterator[Pair]:
+    def __call__(self, change: Edit | None) -> Iterator[Pair]:
         """The pairs of one edit, in the order of the data set."""
         for index in self.chosen(change):
             portrait = dataset.portrait(self.seed, index)
-            edited = change.apply(portrait)
-            assert edited is not None
-            source, _ = self._picture(SOURCE, index, portrait)
-            target, regions = self._picture(change.text, index, edited)
-            yield Pair(to_float(source), to_float(target), torch.from_numpy(regions))
+            source = self._kept(SOURCE, index, portrait)
+            found = source
+            if change is not None:
+                edited = change.apply(portrait)
+                assert edited is not None
+                turned = portrait if change.parameter in TURNS else None
+                found = self._kept(change.text, index, edited, turned)
+            more = (torch.from_numpy(found[key].astype(np.float32)) if key in found else None for key in MORE)
+            pictures = to_float(source["image"]), to_float(found["image"])
+            yield Pair(*pictures, torch.from_numpy(found["regions"]), *more)
 
-    def _picture(self, name: str, index: int, portrait: Portrait) -> tuple[np.ndarray, np.ndarray]:
-        world = f"v{dataset.VERSION}-{self.size}px-seed{self.seed}"
+    def _kept(self, name: str, index: int, portrait: Portrait, before: Portrait | None = None) -> Arrays:
+        world = f"v{dataset.VERSION}-{self.size}px-seed{self.seed}-{LAYOUT}"
         path = self.folder / world / name / f"{index:06d}.npz"
         try:
             if path.is_file():
                 with np.load(path) as stored:
-                    return stored["image"], stored["regions"]
+                    return {key: stored[key] for key in stored.files}
             path.parent.mkdir(parents=True, exist_ok=True)
-            image, regions = render_both(portrait, self.size)
+            found = _rendered(portrait, before, self.size)
             with beside(path) as part, open(part, "wb") as file:
-                np.savez_compressed(file, image=image, regions=regions)
-            return image, regions
+                np.savez_compressed(file, **found)
+            return found
         except (OSError, ValueError, KeyError) as error:
             reason = getattr(error, "strerror", None) or "damaged"
             raise UserError(
@@ -81,21 +101,27 @@ class Pairs:
             ) from None
 
 
-def batches(pairs: Iterator[Pair], size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(sources, edited [N, 3, S, S], regions [N, S, S]) of at most `size` pairs each; none is dropped."""
-    group: list[Pair] = []
-    for pair in pairs:
-        group.append(pair)
-        if len(group) == size:
-            yield _stack(group)
-            group = []
-    if group:
+def _rendered(portrait: Portrait, before: Portrait | None, size: int) -> Arrays:
+    """image, regions, and with the portrait before a turn newly and flow."""
+    image, regions = render_both(portrait, size)
+    found = {"image": image, "regions": regions.copy()}
+    for number, name in enumerate(WORN, len(LABELS)):
+        if getattr(portrait, name) != "none":  # the renderer calls both accessory
+            without = render_regions(edit(portrait, **{name: "none"}), size)
+            accessory = LABELS.index("accessory")
+            found["regions"][(regions == accessory) & (without != accessory)] = number
+    if before is not None:
+        flow, seen = motion(portrait, before, min(256, size))
+        found |= {"newly": ~seen[None], "flow": flow.astype(np.float16)}
+    return found
+
+
+def batches(pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
+    """At most `size` pairs each, stacked; none is dropped."""
+    while group := list(islice(pairs, size)):
         yield _stack(group)
 
 
-def _stack(group: list[Pair]) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.stack([pair.source for pair in group]),
-        torch.stack([pair.edited for pair in group]),
-        torch.stack([pair.regions for pair in group]),
-    )
+def _stack(group: list[Pair]) -> Pair:
+    columns = zip(*((p.source, p.edited, p.regions, p.newly, p.flow) for p in group), strict=True)
+    return Pair(*(None if column[0] is None else torch.stack(column) for column in columns))

@@ -1,7 +1,7 @@
 """From pairs of pictures to numbers: every metric of a protocol for the naive and the final inversion."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,22 @@ class _Given(nn.Module):
 
 
 class FrechetDistance:
-    """FID (Heusel et al. 2017, eq. 6) of the naive and of the final images to the same inputs."""
+    """FID (Heusel et al. 2017, eq. 6) of the naive and of the final images, or more, to the same inputs."""
 
     def __init__(self, dimensions: int) -> None:
+        self.count, self.dimensions = 0, dimensions
+        self._of: dict[str, Any] = {}
+
+    def add(self, inputs: Tensor, sides: Mapping[str, Tensor]) -> None:
+        """Features [N, D] of the inputs and of each side."""
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        self.count, self.dimensions = 0, dimensions
-        self._of = {side: FrechetInceptionDistance(feature=_Given(dimensions)) for side in SIDES}
-
-    def add(self, inputs: Tensor, **sides: Tensor) -> None:
-        """Features [N, D] of the inputs and of each side."""
         self.count += len(inputs)
-        for side, metric in self._of.items():
-            metric.update(inputs.double().cpu(), real=True)
-            metric.update(sides[side].double().cpu(), real=False)
+        for side, features in sides.items():
+            if side not in self._of:
+                self._of[side] = FrechetInceptionDistance(feature=_Given(self.dimensions))
+            self._of[side].update(inputs.double().cpu(), real=True)
+            self._of[side].update(features.double().cpu(), real=False)
 
     def compute(self, side: str) -> float:
         """Needs two images or more."""
@@ -98,7 +100,7 @@ class Scores:
         if name in self.extractors.features:
             features = {side: self.extractors.features[name](images) for side, images in x.items()}
             distance = self.distances.setdefault(name, FrechetDistance(features["input"].shape[1]))
-            distance.add(features.pop("input"), **features)
+            distance.add(features.pop("input"), features)
             return
         metric = self.extractors.pairwise[name]
         for side in SIDES:

@@ -1,6 +1,7 @@
 """Edits against the truth: one portrait inverted, edited in latent space, compared with its true rendering.
 
-python -m wagi.evaluate edit --model CHECKPOINT --out OUT --edits yaw+0.3 yaw-0.3 smile+0.7 --directions DIR
+python -m wagi.evaluate edit --model CHECKPOINT --out OUT --edits yaw+0.3 glasses=none hair_colour+0.2 \\
+    --directions DIR --papers ADA.safetensors
 
 The edited latent is E0 of the true edit (`oracle`), which judges alignment and fusion apart from directions;
 with --directions w + strength * direction, too. Errors are pixel-weighted means over all pairs, by region.
@@ -8,33 +9,40 @@ with --directions w + strength * direction, too. Errors are pixel-weighted means
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wagi.checkpoint import load_model, weights_hash
-from wagi.editing.attributes import strength_of
-from wagi.editing.counterfactuals import Pairs, batches
+from wagi.checkpoint import load_model
+from wagi.editing.attributes import direction_of
+from wagi.editing.counterfactuals import Pair, Pairs, batches
 from wagi.errors import option
+from wagi.evaluation.scores import FrechetDistance
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.heldout import Means, eight_bit, standin_metrics
 from wagi.experiments.regions import CHANGED, REGIONS, RegionMeans, Strength, masks
 from wagi.experiments.tables import write_report
-from wagi.model import Inversion, WaGI, area_resize
-from wagi.networks.flow_alignment import FlowAligner, warp
-from wagi.networks.swagan import State
+from wagi.experiments.ways import (
+    ALIGNED,
+    NAIVE,
+    PAPERS,
+    RAW,
+    SHIPPED,
+    edited_images,
+    load_direction,
+    load_papers,
+)
+from wagi.model import WaGI, area_resize
 from wagi.portraits.edits import Edit, parse_edit
-from wagi_rt.directions import SUFFIX, Direction, read, require_fit
+from wagi_rt.directions import SUFFIX
 
 ORACLE, ALONG = "oracle", "direction"
 SHOWN = 6  # pairs in a figure
-# Aligned residuals, and what was given for them.
-ALIGNED = {"ADA": "raw residual", "ADA of the faded residual": "faded residual", "flow": "raw residual"}
-NEARER = "nearer than given"
-COPY, NAIVE = "copy of the input", "naive edit"
-SHIPPED, BOUND = "WaGI", "WaGI, true residual (bound)"
+NEARER, END_POINT = "nearer than given", "end-point error"
+BATCH = 16
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,11 +55,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, type=Path, metavar="OUT", help="folder of tables and figures")
     p.add_argument(
         "--edits", nargs="+", default=["yaw+0.3", "yaw-0.3", "smile+0.7"], metavar="EDIT",
-        help="NAME+AMOUNT or NAME=OPTION (default: yaw+0.3 yaw-0.3 smile+0.7)",
+        help="NAME+AMOUNT, NAME=OPTION or NAME=other (default: yaw+0.3 yaw-0.3 smile+0.7)",
     )  # fmt: skip
     p.add_argument(
         "--directions", type=Path, metavar="DIR",
-        help="edit along this folder's directions too (python -m wagi.directions), those of the edits' names",
+        help="edit along the directions of this folder or bundle too, those that stand for the edits",
+    )  # fmt: skip
+    p.add_argument(
+        "--papers", type=Path, metavar="CKPT",
+        help="model with ADA and the same generator, for the papers' edit (default: a --model with ADA)",
     )  # fmt: skip
     p.add_argument(
         "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
@@ -64,145 +76,129 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-# ------------------------------------------------------------------------------------------- one batch
-
-
-def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
-    """All ways to show the edit, and all candidates for its residual.
-
-    source, edited: [N, 3, S, S]; ws_edit: [N, n_latent, style_dim] => ({row: image [N, 3, S, S], clamped},
-    {row: residual [N, 3, R, R]}, the true residual edited - naive edit [N, 3, R, R]).
-    """
-    inversion = model.invert(source)
-    residual = inversion.residual
-    shipped = model.edit(inversion, ws_edit)
-    naive = shipped.naive
-    true = model.residual(edited, naive)
-    state = model.generator.prefix(ws_edit, model.fusion_start)
-    kind = _flow_ways if isinstance(model.aligner, FlowAligner) else _ada_ways
-    ways, aligned = kind(model, inversion, shipped, state)
-    images = {
-        COPY: source,
-        NAIVE: naive,
-        "naive edit + raw residual": naive + _enlarged(residual, naive),
-        "WaGI, raw residual": model.decode(ws_edit, state, residual),
-        **ways,
-        SHIPPED: shipped.image,
-        BOUND: model.decode(ws_edit, state, true),
-    }
-    residuals = {
-        "no residual": torch.zeros_like(residual),
-        "half the raw residual": residual / 2,
-        "raw residual": residual,
-        **aligned,
-    }
-    return {name: eight_bit(image) for name, image in images.items()}, residuals, true
-
-
-def _enlarged(residual: Tensor, image: Tensor) -> Tensor:
-    """A residual at the image's size, in blocks."""
-    scale = image.shape[-1] // residual.shape[-1]
-    return residual.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-
-
-def _ada_ways(model: WaGI, inversion: Inversion, shipped: Inversion, state: State):
-    """Rows of a model with ADA: images, residuals."""
-    whole = model.edit(inversion, shipped.ws, faded=False)
-    images = {
-        "WaGI without ADA, half": model.decode(shipped.ws, state, inversion.residual / 2),
-        "WaGI without ADA, faded": model.decode(shipped.ws, state, shipped.residual),
-        "WaGI, nothing faded (the paper)": whole.image,
-    }
-    residuals = {"ADA": whole.aligned, "faded residual": shipped.residual}
-    return images, {**residuals, "ADA of the faded residual": shipped.aligned}
-
-
-def _flow_ways(model: WaGI, inversion: Inversion, shipped: Inversion, state: State):
-    """Rows of a model with the flow aligner: images, residuals."""
-    found = model.move(inversion, state, shipped.naive)
-    before, after = model.low_fidelity(inversion.naive), model.low_fidelity(shipped.naive)
-    moved = warp(inversion.residual + before, found.flows[-1])
-    images = {
-        "input under the flow": _enlarged(moved, shipped.naive),
-        "WaGI, input under the flow, no weights": model.decode(shipped.ws, state, moved - after),
-        "naive edit + flow, no fusion": shipped.naive + _enlarged(found.aligned, shipped.naive),
-    }
-    return images, {"flow": found.aligned}
-
-
-def edited_latents(
-    model: WaGI, source: Tensor, edited: Tensor, change: Edit, direction: Direction | None
-) -> Tensor:  # => N,n_latent,style_dim
-    """w + strength * direction, or E0 of the true edit when there is no direction."""
-    if direction is None:
-        return model.encode(edited)
-    return model.encode(source) + strength_of(change) * torch.from_numpy(direction.vector)
-
-
 # ------------------------------------------------------------------------------------------- one edit
 
 
-def measure(
-    model: WaGI, pairs: Pairs, change: Edit, direction: Direction | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Tensor]]:
-    """Rows of the images' errors, of the residuals' errors, and columns of pictures of the first pairs."""
-    errors, alignment, strength = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave"), Strength()
-    networks = {name: (network, Means()) for name, network in standin_metrics().items()}
-    nearer: dict[str, int] = {}
-    pictures: dict[str, Tensor] = {}
-    for source, edited, regions in batches(pairs(change), 16):
-        with torch.no_grad():
-            ws_edit = edited_latents(model, source, edited, change, direction)
-            images, residuals, true = edited_images(model, source, edited, ws_edit)
-        weights = masks(regions, source, edited)
+class Editor:
+    """A model, and beside it one that edits as the papers do, at the latents of one edit.
+
+    shift: [n_latent, style_dim] along a direction, or None: E0 of the true edit.
+    """
+
+    def __init__(self, model: WaGI, papers: WaGI | None, shift: Tensor | None) -> None:
+        self.model, self.shift = model, shift
+        self.papers = None if papers is model else papers  # a model with ADA shows both edits itself
+
+    def _latents(self, model: WaGI, pair: Pair) -> Tensor:  # => N,n_latent,style_dim
+        return model.encode(pair.edited) if self.shift is None else model.encode(pair.source) + self.shift
+
+    @torch.no_grad()
+    def __call__(self, pair: Pair):
+        """The results of `edited_images`, with the papers' edit among the images."""
+        found = edited_images(self.model, pair.source, pair.edited, self._latents(self.model, pair))
+        if self.papers:
+            edit = self.papers.edit(pair.source, self._latents(self.papers, pair), faded=False)
+            found[0][PAPERS] = eight_bit(edit.image)
+        return found
+
+
+class Measured:
+    """Everything that is reported of one edit, batch by batch."""
+
+    def __init__(self) -> None:
+        self.errors, self.alignment = RegionMeans("l2", "l_wave"), RegionMeans("l1", "l_wave")
+        self.strength = Strength()
+        networks = standin_metrics()
+        self.networks = {name: (network, Means()) for name, network in networks.items()}
+        self._pooled = networks["portraits-features"].pooled  # type: ignore[attr-defined]
+        self.distance: FrechetDistance | None = None
+        self.nearer: Counter[str] = Counter()
+        self.motion = Motion()
+        self.count = 0
+        self.pictures: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, pair: Pair, editor: Editor) -> None:
+        images, residuals, true, flow = editor(pair)
+        weights = masks(pair)
         small = {name: area_resize(mask, true.shape[-1]) for name, mask in weights.items()}
         for name, image in images.items():
-            errors.add(name, image - edited, weights)
-            strength.add(name, image, source, edited, weights["changed"])
-        for network, means in networks.values():
-            with torch.no_grad():
-                means.add({name: network(images[name], edited) for name in (NAIVE, SHIPPED)})
+            self.errors.add(name, image - pair.edited, weights)
+            self.strength.add(name, image, pair.source, pair.edited, weights["changed"])
+        self._judge({name: images[name] for name in (NAIVE, RAW, PAPERS, SHIPPED) if name in images}, pair)
         for name, residual in residuals.items():
-            alignment.add(name, residual - true, small)
+            self.alignment.add(name, residual - true, small)
         distances = {name: (found - true).abs().mean((1, 2, 3)) for name, found in residuals.items()}
         for name in ALIGNED.keys() & residuals.keys():
-            closer = distances[name] < distances[ALIGNED[name]]
-            nearer[name] = nearer.get(name, 0) + int(closer.sum())
-        if not pictures:
-            pictures = {
-                "source": source[:SHOWN],
-                "true edit": edited[:SHOWN],
-                **{name: image[:SHOWN] for name, image in images.items()},
-            }
-    rows, residual_rows = _rows(errors, change), _rows(alignment, change)
-    found = {name: means() for name, (_, means) in networks.items()}
-    for row in rows:
-        row["strength"] = strength.rows()[row["row"]]
-        row |= {name: values.get(row["row"]) for name, values in found.items()}
-    for row in residual_rows:
-        if row["row"] in nearer:
-            row[NEARER] = f"{nearer[row['row']]}/{pairs.count}"
-    return rows, residual_rows, pictures
+            self.nearer[name] += int((distances[name] < distances[ALIGNED[name]]).sum())
+        self.motion.add(pair, flow)
+        self.count += len(true)
+        shown = {"source": pair.source, "true edit": pair.edited, **images}
+        self.pictures = self.pictures or {name: image[:SHOWN] for name, image in shown.items()}
+
+    def _judge(self, images: dict[str, Tensor], pair: Pair) -> None:
+        """By the stand-in networks."""
+        for network, means in self.networks.values():
+            means.add({name: network(image, pair.edited) for name, image in images.items()})
+        true = self._pooled(pair.edited)
+        self.distance = self.distance or FrechetDistance(true.shape[1])
+        self.distance.add(true, {name: self._pooled(image) for name, image in images.items()})
+
+    def image_rows(self) -> list[dict[str, Any]]:
+        """Errors of the images."""
+        judged = {name: means() for name, (_, means) in self.networks.items()}
+        if self.distance and self.count > 1:
+            judged["portraits-FID"] = {row: self.distance.compute(row) for row in judged["portraits-ID"]}
+        strength = self.strength.rows()
+        return [
+            {"row": row, **values, "strength": strength[row]}
+            | {name: found.get(row) for name, found in judged.items()}
+            for row, values in self.errors.rows().items()
+        ]
+
+    def residual_rows(self) -> list[dict[str, Any]]:
+        """Errors of the residuals, and of the flow that moved them."""
+        motion = self.motion.rows()
+        return [
+            {"row": row, **values, END_POINT: motion.get(row)}
+            | ({NEARER: f"{self.nearer[row]}/{self.count}"} if row in ALIGNED else {})
+            for row, values in self.alignment.rows().items()
+        ]
 
 
-def _rows(means: Any, change: Edit) -> list[dict[str, Any]]:
-    return [{"edit": change.text, "row": name, **values} for name, values in means.rows().items()]
+class Motion:
+    """Mean distance between a flow and the renderer's, in the residual's pixels, over what stays visible."""
+
+    def __init__(self) -> None:
+        self._sums: Counter[str] = Counter()
+        self._pixels = 0.0
+
+    def add(self, pair: Pair, flow: Tensor | None) -> None:
+        """flow: [N, 2, R, R] of the flow aligner, if there is one."""
+        if pair.flow is None or pair.newly is None or flow is None:
+            return
+        size = flow.shape[-1]
+        seen = 1 - area_resize(pair.newly, size)
+        true = area_resize(pair.flow, size) * (size / pair.flow.shape[-1])
+        self._pixels += float(seen.sum())
+        for row, found in (("flow", flow), ("raw residual", torch.zeros_like(flow))):
+            self._sums[row] += float((torch.linalg.vector_norm(found - true, dim=1) * seen[:, 0]).sum())
+
+    def rows(self) -> dict[str, float]:
+        """row -> error; the raw residual is what did not move."""
+        return {row: total / self._pixels for row, total in self._sums.items() if self._pixels}
 
 
 # ------------------------------------------------------------------------------------------- the command
 
 
-def directions_for(folder: Path | None, edits: list[Edit], model: WaGI) -> dict[str, Direction]:
-    """{text of an edit: the direction of its parameter}, with a folder. Raises UserError."""
-    if folder is None:
-        return {}
-    generator, found = model.generator, {}
-    for change in edits:
-        strength_of(change)
-        path = folder / f"{change.parameter}{SUFFIX}"
-        found[change.text] = read(path)
-        fit = generator.n_latent, generator.style_dim, weights_hash(generator)
-        require_fit(found[change.text], *fit, str(path))
+def shifts_for(folder: Path | None, edits: list[Edit], model: WaGI) -> dict[str, Tensor]:
+    """{text of an edit: the shift of the latents that stands for it}, with a folder. Raises UserError."""
+    found = {}
+    for change in edits if folder is not None else ():
+        name, strength = direction_of(change)
+        direction = load_direction(folder / f"{name}{SUFFIX}", model)  # type: ignore[operator]
+        found[change.text] = strength * torch.from_numpy(direction.vector)
     return found
 
 
@@ -210,19 +206,24 @@ def run(args: argparse.Namespace) -> None:
     with option("--edits"):
         edits = [parse_edit(text) for text in args.edits]
     model = load_model(args.model)
+    papers = load_papers(args.papers, model)
     pairs = Pairs(args.pairs, args.seed, model.generator.size, args.count)
     with option("--directions"):
-        directions = directions_for(args.directions, edits, model)
+        shifts = shifts_for(args.directions, edits, model)
     rows: list[dict[str, Any]] = []
     residual_rows: list[dict[str, Any]] = []
-    for latents, change in [(way, one) for way in (ORACLE, ALONG)[: 1 + bool(directions)] for one in edits]:
+    for latents, change in [(way, one) for way in (ORACLE, ALONG)[: 1 + bool(shifts)] for one in edits]:
         print(f"{change.text}, {latents} latents", file=sys.stderr)
-        direction = directions[change.text] if latents == ALONG else None
-        found, aligned, pictures = measure(model, pairs, change, direction)
-        rows += [{"latents": latents, **row} for row in found]
-        residual_rows += [{"latents": latents, **row} for row in aligned]
-        write_picture(args.out / f"edit-{change.text}-{latents}.png", comparison(pictures))
+        editor = Editor(model, papers, shifts[change.text] if latents == ALONG else None)
+        found = Measured()
+        for pair in batches(pairs(change), BATCH):
+            found.add(pair, editor)
+        about = {"latents": latents, "edit": change.text}
+        rows += [about | row for row in found.image_rows()]
+        residual_rows += [about | row for row in found.residual_rows()]
+        write_picture(args.out / f"edit-{change.text}-{latents}.png", comparison(found.pictures))
     meta = {"model": args.model.name, "pairs": f"seed {args.seed}, {args.count} per edit"}
+    meta |= {"papers": args.papers.name} if args.papers else {}
     _write_reports(args.out, rows, residual_rows, meta)
 
 
@@ -235,13 +236,15 @@ def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> No
     columns = ["latents", "edit", "row"]
     errors = [name for name in _columns("l2", "l_wave") if name.split()[1:] in ([], ["letters"], ["mouth"])]
     errors += [name for name in _columns("l2") if name not in errors]
-    errors += ["strength", "portraits-ID", "portraits-features"]
+    errors += ["strength", "portraits-ID", "portraits-features", "portraits-FID"]
     title = {"title": "Edits against the true rendering", **meta}
     notes = [
         "8-bit images in [-1, 1] against the renderer's own picture of the edited scene; pixel-weighted "
         "means over all pairs; regions are those of the edited picture; changed: where it differs by "
         f"{CHANGED} from the source. Strength: how far a result goes from the source to the true edit, over "
-        "the changed pixels (0 a copy, 1 the true edit). Stand-in networks: means over pairs.",
+        "the changed pixels (0 a copy, 1 the true edit). Accessory: glasses and earrings among them; newly "
+        "visible: of turns, what the source hides. Stand-in networks: means over pairs; portraits-FID: to "
+        "the true edits, comparable with others of as many pairs only.",
         "With ADA, WaGI fades the residual where the edit changes the naive image (wagi.model.fade) before "
         "ADA aligns it; the paper's edit does not. With the flow aligner nothing is faded. The bound has the "
         "true residual in place of the aligned one.",
@@ -253,5 +256,5 @@ def _write_reports(out: Path, rows: list, residual_rows: list, meta: dict) -> No
         "everything out would cost; nearer than given: pairs in which alignment brings L1 below that of what "
         "it was given.",
     ]
-    columns += [*_columns("l1"), NEARER]
+    columns += [*_columns("l1"), NEARER, END_POINT]
     print(write_report(out, "alignment", residual_rows, columns, {**title, "notes": notes}))

@@ -6,24 +6,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wagi.editing.counterfactuals import WORN, Pair
 from wagi.haar import decompose
 from wagi.portraits import LABELS
 
+_KINDS = (*LABELS, *WORN)
 LEVELS = 3  # K = 2 of eq. (6)
-LABELLED = ("letters", "mouth", "eyes", "accessory", "hair", "background")
-REGIONS = ("", *LABELLED, "changed", "unchanged")
+LABELLED = ("letters", "mouth", "eyes", "hair", "background", *WORN)
+NEWLY, ACCESSORY = "newly visible", "accessory"
+REGIONS = ("", *LABELLED, ACCESSORY, NEWLY, "changed", "unchanged")
 CHANGED = 0.1  # mean difference of the colours, of images in [-1, 1], from which a pixel counts as changed
 
 
-def masks(regions: Tensor, source: Tensor, edited: Tensor) -> dict[str, Tensor]:  # => each N,1,S,S
-    """Weights of the whole image (name ``) and of the regions that are reported apart.
+def masks(pair: Pair) -> dict[str, Tensor]:  # => each N,1,S,S
+    """Weights of the whole image (name ``) and of the regions that are reported apart, of a batch of pairs.
 
-    regions [N, S, S]: labels of the edited picture; source, edited [N, 3, S, S] in [-1, 1]: what the true
-    edit changes and what it leaves.
+    Labels are those of the edited picture; changed, unchanged: what the true edit changes and what it leaves;
+    accessory: glasses and earrings among them; newly visible: nowhere unless the edit is a turn.
     """
-    changed = ((edited - source).abs().mean(1, keepdim=True) > CHANGED).float()
-    named = {name: (regions == LABELS.index(name))[:, None].float() for name in LABELLED}
-    return {"": torch.ones_like(changed), **named, "changed": changed, "unchanged": 1 - changed}
+    changed = ((pair.edited - pair.source).abs().mean(1, keepdim=True) > CHANGED).float()
+    numbers = {name: _KINDS.index(name) for name in (*LABELLED, ACCESSORY)}
+    named = {name: (pair.regions == number)[:, None].float() for name, number in numbers.items()}
+    for name in WORN:
+        named[ACCESSORY] = named[ACCESSORY] + named[name]
+    newly = torch.zeros_like(changed)
+    if pair.newly is not None:
+        newly = F.interpolate(pair.newly, size=changed.shape[-1])  # nearest
+    return {"": torch.ones_like(changed), **named, NEWLY: newly, "changed": changed, "unchanged": 1 - changed}
 
 
 class Strength:

@@ -97,8 +97,8 @@ def run(args: argparse.Namespace) -> None:
         if args.kind == "edit":
             with option("--edit"):
                 pairs = Pairs(args.pairs, args.seed, size, args.count)(parse_edit(args.edit))
-            source, edited, _ = next(batches(pairs, args.count))
-            columns = edit_columns(models, source, edited)
+            pair = next(batches(pairs, args.count))
+            columns = edit_columns(models, pair.source, pair.edited)
         else:
             data = open_dataset(f"portraits:{args.seed}:{args.count}", size)
             images = batch_of(data, range(args.count))["image"]

@@ -28,10 +28,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of one thing: `yaw+0.3` adds, `glasses=square` gives what a portrait did not have, `hat=none`
-    takes away what it had, `light=other` draws anew.
+    """A change of one thing: `yaw+0.3` and `hair_colour+0.2` add, `glasses=square` gives what a portrait did
+    not have, `hat=none` takes away what it had, `light=other` draws anew.
 
-    `change` is the amount in the parameter's unit, 1 for a category; `option` is a category's new value.
+    `change` is the amount in the parameter's unit (of a colour in each channel, 0 to 1), 1 for a category;
+    `option` is a category's new value.
     """
 
     text: str
@@ -47,6 +48,10 @@ class Edit:
         if self.option:
             applies = (value == "none") != (self.option == "none")
             return edit(portrait, **{self.parameter: self.option}) if applies else None
+        if self.parameter in COLOURS:
+            mixed = tuple(channel + self.change for channel in value)
+            fits = min(mixed) >= 0 and max(mixed) <= 1
+            return edit(portrait, **{self.parameter: mixed}) if fits else None
         span, changed = CONTINUOUS[self.parameter], value + self.change
         low = min(span.low, 0.0) if span.chance < 1 else span.low
         return edit(portrait, **{self.parameter: changed}) if low <= changed <= span.high else None
@@ -54,7 +59,8 @@ class Edit:
 
 def parse_edit(text: str) -> Edit:
     """`NAME+AMOUNT`, `NAME-AMOUNT`, `NAME=OPTION` or `NAME=other`. Raises UserError, status 2."""
-    if (found := _CONTINUOUS.fullmatch(text)) and found[1] in CONTINUOUS and float(found[2]):
+    found = _CONTINUOUS.fullmatch(text)
+    if found and (found[1] in CONTINUOUS or found[1] in COLOURS) and float(found[2]):
         return Edit(text, found[1], float(found[2]))
     if found := _CATEGORY.fullmatch(text):
         name, option = found.groups()
@@ -63,7 +69,7 @@ def parse_edit(text: str) -> Edit:
             return Edit(text, name, 1.0, option)
     added_names = ", ".join(name for name in CATEGORIES if "none" in options(name))
     raise UserError(
-        f"{text}: write NAME+AMOUNT or NAME-AMOUNT for a continuous parameter (yaw+0.3), "
+        f"{text}: write NAME+AMOUNT or NAME-AMOUNT for a continuous parameter or a colour (yaw+0.3), "
         f"NAME=OPTION for one of {added_names} (glasses=square, hat=none), "
         f"NAME=other for one of {', '.join(GROUPS)}",
         2,
