@@ -98,6 +98,7 @@ class Server:
         """End the server and the processes of its models; SIGKILL ends them at once."""
         if self.process is None:
             return
+        shared = re.findall(r"triton_python_backend_shm_region_[\w-]+", " ".join(self.processes().values()))
         with suppress(ProcessLookupError):
             self.process.send_signal(how)
         with suppress(subprocess.TimeoutExpired):
@@ -108,6 +109,8 @@ class Server:
         until = time.monotonic() + _STOP
         while self.processes() and time.monotonic() < until:
             time.sleep(0.05)
+        for name in set(shared):  # a killed server leaves its memory in the system's
+            Path("/dev/shm", name).unlink(missing_ok=True)
         self.process = None
 
     def processes(self) -> dict[int, str]:
