@@ -56,6 +56,7 @@ class Server:
         self.log = Path(self._scratch.name) / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._group = 0  # of its processes, also of those that outlive it
+        self._shared: set[str] = set()  # names of memory that they share
 
     def __enter__(self) -> Server:
         self.start()
@@ -88,6 +89,11 @@ class Server:
                 self.stop()
                 raise RuntimeError(f"tritonserver did not start:\n{self.log.read_text()[-12000:]}")
             time.sleep(0.1)
+        self._note_shared_memory()
+
+    def _note_shared_memory(self) -> None:
+        commands = " ".join(self.processes().values())
+        self._shared |= set(re.findall(r"triton_python_backend_shm_region_[\w-]+", commands))
 
     def ready(self) -> bool:
         with suppress(OSError, http.client.HTTPException):
@@ -98,7 +104,7 @@ class Server:
         """End the server and the processes of its models; SIGKILL ends them at once."""
         if self.process is None:
             return
-        shared = re.findall(r"triton_python_backend_shm_region_[\w-]+", " ".join(self.processes().values()))
+        self._note_shared_memory()
         with suppress(ProcessLookupError):
             self.process.send_signal(how)
         with suppress(subprocess.TimeoutExpired):
@@ -109,8 +115,8 @@ class Server:
         until = time.monotonic() + _STOP
         while self.processes() and time.monotonic() < until:
             time.sleep(0.05)
-        for name in set(shared):  # a killed server leaves its memory in the system's
-            Path("/dev/shm", name).unlink(missing_ok=True)
+        while self._shared:  # which a killed server leaves behind
+            Path("/dev/shm", self._shared.pop()).unlink(missing_ok=True)
         self.process = None
 
     def processes(self) -> dict[int, str]:
