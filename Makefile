@@ -74,7 +74,7 @@ $(DEMO_STAMP): $(DEMO_SOURCES) | $(DEMO_ENV)/bin/python
 $(TEST_STAMP): pyproject.toml constraints.txt | $(TEST_ENV)/bin/python
 	@echo "installing torch and the test tools (a few minutes the first time)"
 	$(TEST_ENV)/bin/python -m pip install -q -c constraints.txt "$(TORCH)"
-	$(TEST_ENV)/bin/python -m pip install -q -c constraints.txt -e ".[cpu,openvino,trt,faces,train,export,align,test]"
+	$(TEST_ENV)/bin/python -m pip install -q -c constraints.txt -e ".[cpu,openvino,trt,faces,ray,train,export,align,test]"
 	@touch $@
 
 clean:

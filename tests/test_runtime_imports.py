@@ -27,8 +27,12 @@ OURS = {"wagi", "wagi_rt", "export", "tests", "benchmarks"}
 # What the runtime may import besides the standard library; the engines only inside functions.
 RUNTIME_LIBRARIES = {"numpy", "PIL"}
 RUNTIME_ENGINES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_lean", "cuda"}
-# What one module needs once, at an installation that the user asks for; only inside functions.
-RUNTIME_TOOLS = {"faces/conversion.py": {"onnx", "tflite"}}
+# What one module needs for what the user asks for by name; only inside functions.
+RUNTIME_TOOLS = {
+    "faces/conversion.py": {"onnx", "tflite"},
+    "bulk/cluster.py": {"ray"},
+    "bulk/table.py": {"pyarrow"},
+}
 
 BLOCKER = f"""
 import sys

@@ -81,6 +81,10 @@ def _dispatch(args: Namespace) -> int:
         from wagi_rt.commands.edit import edit
 
         return edit(args)
+    if args.command == "bulk":
+        from wagi_rt.bulk.command import bulk
+
+        return bulk(args)
     if args.command == "info":
         from wagi_rt.commands.info import info
 

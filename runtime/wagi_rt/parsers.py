@@ -26,6 +26,7 @@ examples:
   wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
   wagi-rt edit photo.jpg -o out.png --set smile=+1             more of an attribute; --list shows which
   wagi-rt edit party.jpg -o out/ --fit face --set smile=+1     of every face of a photo
+  wagi-rt bulk 'photos/**/*.jpg' -o out/                       very many, in all cores; again to go on
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
@@ -33,6 +34,8 @@ examples:
 Results go to stdout, progress and errors to stderr.
 Exit status: 0 done, 1 at least one image failed (the others are done), 2 wrong usage.
 """
+
+_PASTE = "put the face back, soft at its borders, or only what changed (default replace)"
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -66,7 +69,10 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
+def _add_engine(
+    parser: argparse.ArgumentParser,
+    threads: str = "CPU threads (default: one per core, within what this process may use)",
+) -> None:
     """Options that choose what runs the model."""
     add = parser.add_argument
     add(
@@ -86,8 +92,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
         help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true",
         help="insist on a bundle that computes in half precision (exported with --fp16)")  # fmt: skip
-    add("--threads", type=values.positive, metavar="N",
-        help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
+    add("--threads", type=values.positive, metavar="N", help=threads)
 
 
 def _add_invert(invert: argparse.ArgumentParser) -> None:
@@ -102,8 +107,7 @@ def _add_invert(invert: argparse.ArgumentParser) -> None:
     )
     _add_engine(invert)
     _add_run(invert)
-    _add_face_options(invert).add_argument("--paste", choices=("replace", "difference"),
-        help="put the face back, soft at its borders, or only what changed (default replace)")  # fmt: skip
+    _add_face_options(invert).add_argument("--paste", choices=("replace", "difference"), help=_PASTE)
     add(
         "--compare",
         metavar="SHEET",
@@ -152,10 +156,7 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="OUT", help="as for invert; .gif with --sweep")
     add("--from", dest="kept", nargs="+", metavar="FILE",
         help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
-    add("--set", action="append", default=[], metavar="NAME=STRENGTH",
-        help="more of an attribute (or less), as often as wanted; names: --list")  # fmt: skip
-    add("--direction", action="append", default=[], metavar="FILE=STRENGTH",
-        help="the same with a direction from a .safetensors file")  # fmt: skip
+    _add_edits(edit)
     add("--sweep", metavar="NAME=FROM:TO:COUNT",
         help="one attribute in steps, side by side or as an animation (.gif); NAME or a file")  # fmt: skip
     add("--list", action="store_true", help="the model's directions, and what they were measured to do")
@@ -168,14 +169,49 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     edit.set_defaults(paste=None, latents=None)
 
 
+def _add_edits(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--set", action="append", default=[], metavar="NAME=STRENGTH",
+        help="more of an attribute (or less), as often as wanted; names: wagi-rt edit --list")  # fmt: skip
+    add("--direction", action="append", default=[], metavar="FILE=STRENGTH",
+        help="the same with a direction from a .safetensors file")  # fmt: skip
+
+
+def _add_bulk(bulk: argparse.ArgumentParser) -> None:
+    add = bulk.add_argument
+    add("inputs", nargs="+", metavar="INPUT",
+        help="images, folders, 'globs/**/*.jpg', a list.txt of paths, a table.csv: `path`, then a column for "
+        "each direction, or `set` with edits; a column `name` says how the output is called")  # fmt: skip
+    add("-o", "--output", metavar="OUT", required=True, help="a folder (made if needed)")
+    add("--ray", nargs="?", const="local", default="local", type=values.address, metavar="ADDRESS",
+        help="a running cluster: HOST:PORT, or auto (default: Ray on this machine alone)")  # fmt: skip
+    add("--actors", type=values.positive, metavar="N", help="worker processes (default: as many as fit)")
+    add("--per-gpu", type=values.positive, default=1, metavar="N",
+        help="workers that share a GPU, so that reading keeps it busy (default 1)")  # fmt: skip
+    add("--report", metavar="FILE",
+        help="a row for each image: .jsonl, or .parquet and .jsonl (default OUT/report.jsonl)")  # fmt: skip
+    add("--overwrite", action="store_true", help="make everything again, forgetting the report")
+    add("--format", choices=("png", "jpg", "webp"), help="of the outputs (default png)")
+    _add_edits(bulk)
+    _add_engine(bulk, "CPU threads of each worker (default 1)")
+    _add_reading(bulk)
+    _add_face_options(bulk).add_argument("--paste", choices=("replace", "difference"), help=_PASTE)
+    bulk.set_defaults(naive=None, latents=None, compare=None, json=False, skip_existing=False)
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     """Options of everything around the model."""
+    _add_reading(parser)
     add = parser.add_argument
-    add("--batch", type=values.positive, default=1, metavar="N", help="images that run together (default 1)")
     add("--json", action="store_true", help="one JSON object per image on stdout: paths, metrics, time")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     existing.add_argument("--skip-existing", action="store_true", help="leave out images that have theirs")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--batch", type=values.positive, default=1, metavar="N", help="images that run together (default 1)")
     add("-r", "--recursive", action="store_true", help="also the images in sub-folders, into sub-folders")
     add("--max-pixels", type=values.positive, metavar="N",
         help="refuse larger pictures (default 178956970; WebP, AVIF, JPEG 2000: a quarter)")  # fmt: skip
@@ -227,6 +263,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("invert", help="invert images", fill=_add_invert, description="Invert images.", epilog=_EXAMPLES)
     add("edit", help="edit images", fill=_add_edit,
         description="Edit images along directions in the model's latents.")  # fmt: skip
+    add("bulk", help="invert or edit very many images, on one machine or many", fill=_add_bulk,
+        description="Invert or edit very many images in several processes, on one machine or a Ray cluster. "
+        "The same command goes on where a run was stopped.")  # fmt: skip
     add("info", help="describe a bundle", fill=_add_info,
         description="Describe a bundle, check its hashes.")  # fmt: skip
     add("bench", help="measure latency", fill=_add_bench,

@@ -35,3 +35,9 @@ def backend(text: str) -> str:
     if text not in NAMES:
         raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(NAMES)}")
     return text
+
+
+def address(text: str) -> str:
+    if text in ("local", "auto") or (":" in text and not text.startswith(("/", "."))):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is no HOST:PORT; put INPUT before --ray")

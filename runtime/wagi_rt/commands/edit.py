@@ -42,7 +42,7 @@ def edit(args: Namespace) -> int:
     if args.max_pixels:
         decoding.allow_pixels(args.max_pixels)
     args.inputs = _inputs(args)
-    wanted = [*_from_bundle(bundle, args.set), *_from_files(bundle, args.direction)]
+    wanted = read_edits(bundle, args.set, args.direction)
     sweep = _sweep(bundle, args.sweep) if args.sweep else None
     if not wanted and not sweep:
         raise UserError(
@@ -122,8 +122,13 @@ def _inputs(args: Namespace) -> list[str]:
 # ---------------------------------------------------------------------------------------------- what to edit
 
 
-def _from_bundle(bundle: Manifest, texts: Sequence[str]) -> Wanted:
-    """--set NAME=STRENGTH."""
+def read_edits(bundle: Manifest, texts: Sequence[str], files: Sequence[str] = ()) -> Wanted:
+    """All of --set NAME=STRENGTH and --direction FILE=STRENGTH; UserError (status 2) for what is neither."""
+    return [*from_bundle(bundle, texts), *_from_files(bundle, files)]
+
+
+def from_bundle(bundle: Manifest | Session, texts: Sequence[str]) -> Wanted:
+    """--set NAME=STRENGTH; a session reads each direction once."""
     return [
         (bundle.direction(name), _strength("--set", text, value))
         for text, name, value in _split("--set", texts)
@@ -202,11 +207,12 @@ class Edits(Render):
 
     def __call__(self, squares: Sequence[Square]) -> list[Result]:
         prepared, kept = [square.prepared for square in squares], self._kept(squares)
+        own = np.stack([self._own(square) for square in squares])
 
         def edit(shift: np.ndarray) -> list[Result]:
             return self.session.results(self.session.edit(kept, kept["ws"] + shift), prepared)
 
-        edits = [edit(shift) for shift in self.shifts]
+        edits = [edit(shift + own) for shift in self.shifts]
         if self.based:  # by the same graph, so that an edit that changes nothing is equal in every bit
             for square, base in zip(squares, edit(np.zeros_like(self.shifts[0])), strict=True):
                 square.base = base
@@ -214,6 +220,10 @@ class Edits(Render):
         for i, square in enumerate(squares):
             square.far = naive.far(errors, kept["naive_r"][i], kept["image_r"][i])
         return [_beside(list(results)) for results in zip(*edits, strict=True)]
+
+    def _own(self, square: Square) -> np.ndarray:  # [n_latent, style_dim]
+        """The step of the edits that this square alone gets."""
+        return face.shift(self.session.manifest, from_bundle(self.session, square.edits))
 
     def _kept(self, squares: Sequence[Square]) -> Tensors:
         read = [square.kept for square in squares if square.kept]

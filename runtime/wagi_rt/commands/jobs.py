@@ -21,7 +21,8 @@ _MARK = "-wagi"  # of outputs beside their inputs
 class Job(NamedTuple):
     """One image: where it comes from, where it and its naive inversion go ("-" is a stream).
 
-    faces: where the squares of a photo's faces go, less "-NUMBER.png".
+    faces: where the squares of a photo's faces go, less "-NUMBER.png". edits: of this image alone, each as
+    after --set.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Job(NamedTuple):
     naive: str = ""  # not written
     faces: str = ""  # not written
     latents: str = ""  # not written
+    edits: tuple[str, ...] = ()
 
     @property
     def source_name(self) -> str:
@@ -54,13 +56,17 @@ class Plan(NamedTuple):
     places: dict[str, set[Path]]
 
 
-def make_plan(args: Namespace, also: tuple[str, ...] = (), read: Collection[str] = READ_SUFFIXES) -> Plan:
-    """Inputs to outputs; refuses clashes, existing files and places that cannot be written, by UserError."""
+def make_plan(
+    args: Namespace,
+    also: tuple[str, ...] = (),
+    read: Collection[str] = READ_SUFFIXES,
+    found: Sources | None = None,
+) -> Plan:
+    """Inputs (or those `found` already) to outputs; refuses clashes and existing files by UserError."""
     sheet = Path(args.compare) if args.compare else None
     if sheet and sheet.suffix.lower() not in WRITTEN:
         raise UserError(f"--compare {sheet}: must end in {', '.join(WRITTEN)}", status=2)
-    outputs = [path for path in (args.output, args.naive, args.faces_out) if path and path != STREAM]
-    found = find_sources(args.inputs, args.recursive, outputs, read)
+    found = found or find_sources(args.inputs, args.recursive, output_folders(args), read)
     suffixes = _suffixes(found, f".{args.format}" if args.format else "", keep=args.fit == "face")
     jobs = _jobs(found, args.output, f".{args.format}" if args.format else "", suffixes, (*WRITTEN, *also))
     if any(job.target == STREAM for job in jobs):
@@ -78,15 +84,20 @@ def make_plan(args: Namespace, also: tuple[str, ...] = (), read: Collection[str]
         ]
     _refuse_clashes(jobs, sheet)
     if args.skip_existing:
-        done = [job for job in jobs if all(os.path.lexists(path) for path in _files(job))]
-        jobs = [job for job in jobs if job not in done]
-        if done:
-            found.notes.append(f"{len(done)} of {len(done) + len(jobs)} have their output already")
+        left = [job for job in jobs if not all(os.path.lexists(path) for path in files_of(job))]
+        if done := len(jobs) - len(left):
+            found.notes.append(f"{done} of {len(jobs)} have their output already")
+        jobs = left
     elif not args.overwrite:
-        _refuse_existing([path for job in jobs for path in _files(job)])
+        refuse_existing([path for job in jobs for path in files_of(job)])
     if sheet and jobs and not args.overwrite:
-        _refuse_existing([str(sheet)])
+        refuse_existing([str(sheet)])
     return Plan(jobs, found.failures, found.notes, sheet, _places(jobs, sheet, args))
+
+
+def output_folders(args: Namespace) -> list[str]:
+    """Places of outputs, which are not searched for inputs."""
+    return [path for path in (args.output, args.naive, args.faces_out) if path and path != STREAM]
 
 
 def make_places(plan: Plan) -> None:
@@ -140,7 +151,10 @@ def _jobs(
     if output is not None and not os.path.isdir(output) and own in READ_SUFFIXES:
         raise UserError(f"-o {output}: pictures are written as {', '.join(written)}; choose one", status=2)
     targets = _targets(found, output, suffixes)
-    return [Job(*parts) for parts in zip(names, targets, suffixes, strict=True)]
+    return [
+        Job(source.path, target, end, edits=source.edits)
+        for source, target, end in zip(found.files, targets, suffixes, strict=True)
+    ]
 
 
 def _targets(found: Sources, output: str | None, suffixes: list[str]) -> list[str]:
@@ -149,8 +163,8 @@ def _targets(found: Sources, output: str | None, suffixes: list[str]) -> list[st
     for source, suffix in zip(found.files, suffixes, strict=True):
         folder, mark = (Path(output) / source.below, "") if output is not None else _beside(source)
         path = Path("stdin" if source.path == STREAM else source.path)
-        short.append(folder / f"{path.stem}{mark}{suffix}")
-        full.append(folder / f"{path.name}{mark}{suffix}")
+        short.append(folder / f"{source.name or path.stem}{mark}{suffix}")
+        full.append(folder / f"{source.name or path.name}{mark}{suffix}")
     count = Counter(short)
     best = [str(s if count[s] == 1 else f) for s, f in zip(short, full, strict=True)]
     streams = [source.path == STREAM and output is None for source in found.files]
@@ -183,7 +197,7 @@ def _with_latents(jobs: list[Job], found: Sources, place: Path) -> list[Job]:
     return [job._replace(latents=str(target)) for job, target in zip(jobs, targets, strict=True)]
 
 
-def _files(job: Job) -> list[str]:
+def files_of(job: Job) -> list[str]:
     """The files that a job writes, as far as is known before; of a photo with faces the first square."""
     first = f"{job.faces}-1.png" if job.faces else ""
     return [path for path in (job.target, job.naive, job.latents, first) if path and path != STREAM]
@@ -229,9 +243,8 @@ def _refuse_clashes(jobs: list[Job], sheet: Path | None) -> None:
             raise UserError(f"{target}: is a folder; choose another name", status=2)
 
 
-def _refuse_existing(paths: list[str]) -> None:
+def refuse_existing(paths: list[str], remedy: str = "--overwrite or --skip-existing") -> None:
+    """UserError (status 2) for the first one that is there."""
     for path in paths:
         if os.path.lexists(path):
-            raise UserError(
-                f"{path}: exists already; choose another -o, or add --overwrite or --skip-existing", status=2
-            )
+            raise UserError(f"{path}: exists already; choose another -o, or add {remedy}", status=2)

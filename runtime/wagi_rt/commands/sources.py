@@ -17,11 +17,16 @@ _OTHER_PHOTOS = frozenset(".heic .heif .hif .dng .cr2 .cr3 .nef .arw .raf .orf .
 
 
 class Source(NamedTuple):
-    """A picture: its path ("-" is stdin), the folder it was found in (None: was named), and where below."""
+    """A picture: its path ("-" is stdin), the folder it was found in (None: was named), and where below.
+
+    name: of its output, less the ending ("": as the picture's). edits: of this picture alone, as after --set.
+    """
 
     path: str
     folder: str | None = None
     below: Path = Path()
+    name: str = ""
+    edits: tuple[str, ...] = ()
 
 
 class Sources(NamedTuple):

@@ -24,7 +24,7 @@ class Square:
     """A picture as the model sees it, then its result.
 
     kept: what its edits start from, where that was read from a file. base: the inversion that the result is
-    an edit of, where the difference is wanted. far: `naive.far`.
+    an edit of, where the difference is wanted. far: `naive.far`. edits: of its job.
     """
 
     def __init__(self, prepared: pictures.Prepared, kept: Tensors | None = None) -> None:
@@ -32,6 +32,7 @@ class Square:
         self.result: Result | None = None
         self.base: Result | None = None
         self.far = ""
+        self.edits: Sequence[str] = ()
         self.metrics: dict[str, Any] = {}
 
 
@@ -126,6 +127,8 @@ class Stages:
         for job in jobs:
             try:
                 images.append(self._prepare(job))
+                for square in images[-1].squares:
+                    square.edits = job.edits
             except decoding.TooManyPixels as error:
                 images.append(Image(job, error=UserError(f"{error}, or allow more with --max-pixels")))
             except UserError as error:
