@@ -15,16 +15,16 @@ import onnx_ir as ir
 import torch
 
 from export.activations import MOST_FOR_HALF, largest_activations
-from export.graphs import Graph, aligner, build_graphs, tensor_shapes
+from export.graphs import Graph, aligner, build_graphs, chains, tensor_shapes
 from export.parity import Arrays, Row, compare, failure, make_probes, reference
 from export.pipeline import join
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.checkpoint import weights_hash
 from wagi.model import WaGI
-from wagi_rt import chain, probes
 from wagi_rt import directions as directions_file
-from wagi_rt.chain import EDIT, PIPELINE, Shapes
+from wagi_rt import probes
+from wagi_rt.chain import EDIT, PIPELINE
 from wagi_rt.directions import Direction, require_fit
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import SCHEMA, file_sha256
@@ -120,7 +120,7 @@ def export_model(
         results = reference(model, seeded)
         largest = _measure(graphs, results if images is None else reference(model, images), precision)
         parts = traced or trace_one_by_one(graphs, opset, report)
-        write_graphs(parts, tensor_shapes(model), aligner(model), beside, precision)
+        write_graphs(parts, model, beside, precision)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
         described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
@@ -223,8 +223,7 @@ def trace_graphs(model: WaGI, precision: str = FP32, opset: int = DEFAULT_OPSET)
 
 def write_graphs(
     traced: Mapping[str, ir.Model] | Iterable[tuple[str, ir.Model]],
-    shapes: Shapes,
-    aligner: str,
+    model: WaGI,
     folder: Path,
     precision: str,
 ) -> None:
@@ -232,8 +231,9 @@ def write_graphs(
     with WeightStore(folder) as store:
         for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
             write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
-        for name, whole in ((PIPELINE, chain.inversion(aligner)), (EDIT, chain.edit(aligner))):
-            write_graph(join(folder, shapes, whole, name), folder / f"{name}.onnx", store, half_weights=False)
+        for name, whole in zip((PIPELINE, EDIT), chains(model), strict=True):
+            joined = join(folder, tensor_shapes(model), whole, name)
+            write_graph(joined, folder / f"{name}.onnx", store, half_weights=False)
 
 
 def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _manifest(
         "aligner": aligner(model),
         "generator": weights_hash(generator),
         "naive": "full",
-        "full_detail": False,
+        "full_detail": model.full_detail,
         "graphs": entries,
         "files": {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -54,7 +54,7 @@ class Maker:
 
         Raises UserError, with nothing stored, when it cannot be built or computes something else.
         """
-        step = {**STEPS, **self.manifest.fused}[name]._replace(renamed=())
+        step = {**STEPS, **self.manifest.parts}[name]._replace(renamed=())
         shapes = self.manifest.tensors(step)
         graph = self.manifest.graphs.get(name)
         path = self.manifest.folder / graph.file if graph else write_glue(self.manifest, name, scratch)

@@ -16,6 +16,7 @@ from export.folding import cast, folded
 from export.synthesis import Style, Synthesis, bands
 from wagi.model import WaGI, area_resize, fade
 from wagi.networks.flow_alignment import FlowAligner
+from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import Gates
 from wagi.networks.layers import channels
 from wagi.networks.swagan import NO_GATES
@@ -84,16 +85,35 @@ class Align(nn.Module):
 # In FP32 in every precision: coordinates in half are off by up to 0.06 px at R = 256, and this is a hundredth
 # of an edit's arithmetic (decision 55).
 class Move(nn.Module):
-    """residual, naive_r, edit_naive_r, feature, edit_feature -> aligned."""
+    """residual, naive_r, edit_naive_r, feature, edit_feature -> aligned (with full detail: flow, shares)."""
 
     def __init__(self, model: WaGI) -> None:
         super().__init__()
-        self.network = folded(model.aligner)
+        self.network, self.full_detail = folded(model.aligner), model.full_detail
 
     def forward(
         self, residual: Tensor, naive_r: Tensor, edit_naive_r: Tensor, feature: Tensor, edit_feature: Tensor
-    ) -> Tensor:
-        return self.network(residual, naive_r, edit_naive_r, feature, edit_feature).aligned
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        found = self.network(residual, naive_r, edit_naive_r, feature, edit_feature)
+        return (found.aligned, found.flows[-1], shares(found)) if self.full_detail else found.aligned
+
+
+class KeepDetail(nn.Module):
+    """drawn, image -> result: an inversion with the input's detail above R."""
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+
+    def forward(self, drawn: Tensor, image: Tensor) -> Tensor:
+        return keep_detail(drawn, image, self.resolution)
+
+
+class MoveDetail(nn.Module):
+    """drawn, image, flow, shares -> result: an edit with the input's detail above R, moved."""
+
+    def forward(self, drawn: Tensor, image: Tensor, flow: Tensor, weights: Tensor) -> Tensor:
+        return move_detail(drawn, image, flow, weights)
 
 
 class Decode(nn.Module):
@@ -123,9 +143,16 @@ class Pipeline(nn.Module):
     that leaves the graph.
     """
 
-    def __init__(self, encoder: Encoder, align: Align | Move, decode: Decode, resolution: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        align: Align | Move,
+        decode: Decode,
+        detail: KeepDetail | None,
+        resolution: int,
+    ) -> None:
         super().__init__()
-        self.encoder, self.align, self.decode = encoder, align, decode
+        self.encoder, self.align, self.decode, self.detail = encoder, align, decode, detail
         self.resolution = resolution
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,27 +162,39 @@ class Pipeline(nn.Module):
         aligned = image_r - naive_r
         if isinstance(self.align, Align):
             aligned = self.align(aligned, naive_r)
-        return ws, naive_r, self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        result = self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        return ws, naive_r, self.detail(result, image) if self.detail else result
 
 
 class Edit(nn.Module):
-    """image_r, naive_r, edit_ws (and feature, for a flow aligner) -> edit_naive_r, result: a whole edit."""
+    """image_r, naive_r, edit_ws -> edit_naive_r, result: a whole edit.
 
-    def __init__(self, align: Align | Move, decode: Decode, resolution: int) -> None:
+    For a flow aligner feature too, and with full detail image.
+    """
+
+    def __init__(
+        self, align: Align | Move, decode: Decode, detail: MoveDetail | None, resolution: int
+    ) -> None:
         super().__init__()
-        self.align, self.decode, self.resolution = align, decode, resolution
+        self.align, self.decode, self.detail, self.resolution = align, decode, detail, resolution
 
     def forward(
-        self, image_r: Tensor, naive_r: Tensor, edit_ws: Tensor, feature: Tensor | None = None
+        self,
+        image_r: Tensor,
+        naive_r: Tensor,
+        edit_ws: Tensor,
+        feature: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         state, styles, edit_naive_r = render_naive(self.decode.synthesis, edit_ws, self.resolution)
         residual = image_r - naive_r
         if isinstance(self.align, Align):
-            aligned = self.align(fade(residual, naive_r, edit_naive_r), edit_naive_r)
+            found = self.align(fade(residual, naive_r, edit_naive_r), edit_naive_r)
         else:
-            aligned = self.align(residual, naive_r, edit_naive_r, feature, cast(state[0], _SINGLE))
-        gates = self.decode.gates(aligned)
-        return edit_naive_r, self.decode.synthesis.suffix(styles, *state, gates)
+            found = self.align(residual, naive_r, edit_naive_r, feature, cast(state[0], _SINGLE))
+        aligned, *source = found if self.detail else (found,)
+        result = self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        return edit_naive_r, self.detail(result, image, *source) if self.detail else result
 
 
 def render_naive(
@@ -192,17 +231,19 @@ def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -
     """
     dtype = DTYPES[precision]
     synthesis = Synthesis(model.generator, model.fusion_start, up, dtype).eval()
-    kind = aligner(model)
-    align = Move(model) if kind == "flow" else Align(model, dtype)
-    encoder, decode = Encoder(model, dtype), Decode(model, synthesis)
+    align = Move(model) if aligner(model) == "flow" else Align(model, dtype)
+    encoder, decode, size = Encoder(model, dtype), Decode(model, synthesis), model.resolution
+    keep, move = KeepDetail(size), MoveDetail()
+    details = (keep, move) if model.full_detail else (None, None)
     modules: dict[str, nn.Module] = {
         "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis), "align": align,
-        "move": align, "decode": decode, PIPELINE: Pipeline(encoder, align, decode, model.resolution),
-        EDIT: Edit(align, decode, model.resolution),
+        "move": align, "decode": decode, "keep_detail": keep, "move_detail": move,
+        PIPELINE: Pipeline(encoder, align, decode, details[0], size),
+        EDIT: Edit(align, decode, details[1], size),
     }  # fmt: skip
     known = tensor_shapes(model)
-    edit = chain.edit(kind)
-    separate = {**chain.inversion(kind).graphs, **edit.graphs}
+    whole, edit = chains(model)
+    separate = {**whole.graphs, **edit.graphs}
     graphs = {}
     for name, step in {**separate, **FUSED.graphs, **fused(edit, EDIT).graphs}.items():
         inputs, outputs = step.shapes(known)
@@ -215,6 +256,12 @@ def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -
 def aligner(model: WaGI) -> str:
     """One of chain.ALIGNERS."""
     return "flow" if isinstance(model.aligner, FlowAligner) else "ada"
+
+
+def chains(model: WaGI) -> tuple[chain.Chain, chain.Chain]:
+    """The model's inversion and edit by separate graphs."""
+    kind = aligner(model), model.full_detail
+    return chain.inversion(*kind), chain.edit(*kind)
 
 
 def tensor_shapes(model: WaGI) -> chain.Shapes:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from export.engine_check import psnr_db
-from export.graphs import aligner
-from wagi.model import WaGI, area_resize
-from wagi_rt import chain, probes
+from export.graphs import chains
+from wagi.model import Inversion, WaGI, area_resize
+from wagi.networks.full_detail import shares
+from wagi_rt import probes
 from wagi_rt.chain import EDIT, FUSED, PIPELINE, Step, fused, walk
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Graph
@@ -52,7 +53,7 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays
 
     What only an edit has is as in the edit to `probes.edited` latents.
     """
-    x, kind = torch.from_numpy(images), aligner(model)
+    x = torch.from_numpy(images)
     with torch.no_grad():
         inversion = model.invert(x)
         state, naive = model.reconstruct(inversion.ws)
@@ -62,13 +63,16 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays
             "image": x, "image_r": area_resize(x, model.resolution), "ws": inversion.ws, "feature": state.x,
             "skip": state.skip, "naive": naive, "naive_r": model.low_fidelity(naive),
             "residual": inversion.residual, "aligned": inversion.aligned, "result": inversion.image,
+            "drawn": model.decode(inversion.ws, state, inversion.aligned),
         }  # fmt: skip
         of_edit = known | {
             "edit_ws": edited.ws, "edit_feature": edit_state.x, "edit_skip": edit_state.skip,
             "edit_naive": edited.naive, "edit_naive_r": model.low_fidelity(edited.naive),
             "aligned": edited.aligned, "result": edited.image,
+            "drawn": model.decode(edited.ws, edit_state, edited.aligned), **_moved(model, inversion, edited),
         }  # fmt: skip
-    edit, whole = chain.edit(kind), chain.inversion(kind).graphs
+    inverting, edit = chains(model)
+    whole = inverting.graphs
     only = {name: step for name, step in edit.graphs.items() if name not in whole}
     return {
         name: (
@@ -80,6 +84,14 @@ def reference(model: WaGI, images: np.ndarray) -> dict[str, tuple[Arrays, Arrays
         )
         for name, step in steps.items()
     }  # fmt: skip
+
+
+def _moved(model: WaGI, inversion: Inversion, edited: Inversion) -> dict[str, Tensor]:
+    """The way of an edit's detail, where the chain hands it on."""
+    if not model.full_detail:
+        return {}
+    found = model.move(inversion, model.generator.prefix(edited.ws, model.fusion_start), edited.naive)
+    return {"flow": found.flows[-1], "shares": shares(found)}
 
 
 def _row(name: str, found: Iterable[np.ndarray], wanted: Iterable[np.ndarray], limits: Graph) -> Row:
@@ -129,7 +141,7 @@ def compare(bundle: Path, model: WaGI, images: np.ndarray) -> list[Row]:
             found = session.engine.run(name, inputs)
             rows.append(_row(name, [found[key] for key in outputs], outputs.values(), graphs[name]))
         inversion = session.run(images)
-        pair = [wanted[name][1]["image"] for name in ("naive", "decode")]
+        pair = [wanted["naive"][1]["image"], wanted[PIPELINE][1]["result"]]
         assert inversion.naive is not None
         rows.append(_row(WHOLE, [inversion.naive, inversion.image], pair, graphs["decode"]))
         rows += _edits(session, images, inversion.image, *wanted[EDIT])
@@ -166,7 +178,9 @@ def compare_probes(bundle: Path) -> list[Row]:
         found, result = _walked(session, tensors)
         if PIPELINE in manifest.graphs:
             found |= {PIPELINE: session.engine.run(PIPELINE, {"image": tensors["image"]})}
-            wanted = wanted | {PIPELINE: {"ws": wanted["encoder"]["ws"], "result": wanted["decode"]["image"]}}
+            last = manifest.inversion.steps[-1]
+            result_of = wanted[last.name][last.outputs[0]]
+            wanted = wanted | {PIPELINE: {"ws": wanted["encoder"]["ws"], "result": result_of}}
         rows = []
         for name, outputs in wanted.items():
             picked = [probes.pick(found[name][key], seed) for key in outputs]

@@ -205,7 +205,7 @@ def random_model() -> "WaGI":
 def export_graphs(model: "WaGI", precision: str, folder: Path) -> list[Path]:
     """Export a model into `folder`, without the comparison with PyTorch."""
     from export.bundle import trace_one_by_one, write_graphs
-    from export.graphs import aligner, build_graphs, tensor_shapes
+    from export.graphs import build_graphs
     from export.trace import DEFAULT_OPSET
 
     graphs = build_graphs(model, precision)
@@ -214,7 +214,7 @@ def export_graphs(model: "WaGI", precision: str, folder: Path) -> list[Path]:
         print(f"{model.generator.size} px {precision}: {text}", file=sys.stderr, flush=True)
 
     traced = trace_one_by_one(graphs, DEFAULT_OPSET, say)
-    write_graphs(traced, tensor_shapes(model), aligner(model), folder, precision)
+    write_graphs(traced, model, folder, precision)
     return [folder / f"{name}.onnx" for name in graphs]
 
 

@@ -10,7 +10,7 @@ from tolerances import TOL
 import wagi_rt
 from export.glue import write_glue
 from wagi_rt import chain, manifest
-from wagi_rt.chain import EDIT, FUSED, GLUE, OPENING, edit, fused, inversion, walk
+from wagi_rt.chain import EDIT, FUSED, GLUE, OPENING, at_latents, edit, fused, inversion, walk
 from wagi_rt.errors import UserError
 
 SIZE, RESOLUTION = 128, 64
@@ -58,10 +58,11 @@ def test_low_fidelity_is_a_valid_image():
     np.testing.assert_array_equal(chain.subtract(naive, naive / 2, 64), naive / 2)
 
 
-CHAINS = [OPENING, FUSED, *(make(kind) for make in (inversion, edit) for kind in ("ada", "flow"))]
+KINDS = [("ada", False), ("flow", False), ("flow", True)]  # aligner, full detail
+CHAINS = [OPENING, FUSED, *(make(*kind) for make in (inversion, edit, at_latents) for kind in KINDS)]
 
 
-@pytest.mark.parametrize("steps", [*CHAINS, *(fused(edit(kind), EDIT) for kind in ("ada", "flow"))])
+@pytest.mark.parametrize("steps", [*CHAINS, *(fused(edit(*kind), EDIT) for kind in KINDS)])
 def test_every_step_finds_what_it_reads(steps):
     known = set(steps.inputs)
     for step in steps.steps:

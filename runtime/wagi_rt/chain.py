@@ -149,28 +149,36 @@ FADE = Step("fade", ("residual", "before", "after"), ("faded",))
 ALIGN = Step("align", ("residual", "naive_r"), ("aligned",))
 MOVE = Step("move", ("residual", "naive_r", "edit_naive_r", "feature", "edit_feature"), ("aligned",))
 DECODE = Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),))
+# With full detail, the decoded image is `drawn` and comes to its result here (wagi.networks.full_detail).
+KEEP_DETAIL = Step("keep_detail", ("drawn", "image"), ("result",))
+MOVE_DETAIL = Step("move_detail", ("drawn", "image", "flow", "shares"), ("result",))
 
 # The start of an inversion, to what every later edit of the picture needs.
 OPENING = Chain(("image",), (SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY), ("image_r", "ws", "naive_r"))
 
 
 # The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
-def inversion(aligner: str) -> Chain:
+def inversion(aligner: str, full_detail: bool = False) -> Chain:
     """An inversion by separate graphs. Detail that need not move needs no flow aligner."""
     last = (ALIGN, DECODE) if aligner == "ada" else (_renamed(DECODE, aligned="residual"),)
+    if full_detail:
+        last = (*last[:-1], _renamed(last[-1], result="drawn"), KEEP_DETAIL)
     return Chain(("image",), (*OPENING.steps, SUBTRACT, *last), RESULTS)
 
 
-def at_latents(aligner: str) -> Chain:
+def at_latents(aligner: str, full_detail: bool = False) -> Chain:
     """An inversion at latents that are given in place of the encoder's, with all that `edit` reads of it."""
-    whole = inversion(aligner)
-    given = ("image_r", "ws")
+    whole = inversion(aligner, full_detail)
+    given = ("image_r", "ws", *("image",) * full_detail)
     steps = tuple(step for step in whole.steps if step not in (SHRINK, ENCODER))
     return Chain(given, steps, ("naive_r", "result", *_MORE[aligner]))
 
 
-def edit(aligner: str) -> Chain:
-    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`."""
+def edit(aligner: str, full_detail: bool = False) -> Chain:
+    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`.
+
+    With full detail the image is read at its full size, too.
+    """
     prefix, naive, low_fidelity, decode = (
         _renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, NAIVE, LOW_FIDELITY, DECODE)
     )
@@ -181,8 +189,12 @@ def edit(aligner: str) -> Chain:
         ),
         "flow": (MOVE,),
     }[aligner]
-    inputs = ("image_r", "naive_r", "edit_ws", *_MORE[aligner])
-    return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, decode), EDIT_RESULTS)
+    last = (decode,)
+    if full_detail:
+        aligned = (MOVE._replace(outputs=("aligned", "flow", "shares")),)
+        last = (_renamed(decode, result="drawn"), MOVE_DETAIL)
+    inputs = ("image_r", "naive_r", "edit_ws", *_MORE[aligner], *("image",) * full_detail)
+    return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, *last), EDIT_RESULTS)
 
 
 def opening(aligner: str) -> Chain:
@@ -206,7 +218,8 @@ FUSED = fused(inversion("ada"), PIPELINE)  # whatever the aligner
 STEPS = {
     step.name: step
     for step in (
-        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, SUBTRACT, FADE, ALIGN, MOVE, DECODE, *FUSED.steps
+        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, SUBTRACT, FADE, ALIGN, MOVE, DECODE, KEEP_DETAIL,
+        MOVE_DETAIL, *FUSED.steps,
     )
 }  # fmt: skip
 
@@ -215,10 +228,10 @@ def shapes(
     size: int, resolution: int, latents: tuple[int, ...], state: Mapping[str, tuple[int, ...]]
 ) -> Shapes:
     """Every tensor of the chains. latents: (n_latent, style_dim); state: those of `feature` and `skip`."""
-    large = dict.fromkeys(("image", "naive", "result"), (3, size, size))
-    names = ("image_r", "naive_r", "residual", "before", "after", "faded", "aligned")
+    large = dict.fromkeys(("image", "naive", "drawn", "result"), (3, size, size))
+    names = ("image_r", "naive_r", "residual", "before", "after", "faded", "aligned", "shares")
     small = dict.fromkeys(names, (3, resolution, resolution))
-    known = {**large, **small, "ws": latents, **state}
+    known = {**large, **small, "flow": (2, resolution, resolution), "ws": latents, **state}
     return known | {edited: known[name] for name, edited in _OF_EDIT}
 
 

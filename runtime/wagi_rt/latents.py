@@ -1,8 +1,8 @@
 """Opened pictures on disk: what later edits need, so that they run without the encoder.
 
-A file is one picture, an .npz of `ws` [n_latent, D], `naive_r` and `image_r` [3, R, R], all float32, and
-`about`, JSON: {"schema", "latent_space", "notes", "placement"}. What the generator can compute again is not
-kept.
+A file is one picture, an .npz of `ws` [n_latent, D], `naive_r` [3, R, R] and `image_r` [3, R, R] (of a model
+with full detail `image` [3, S, S]), all float32, and `about`, JSON: {"schema", "latent_space", "notes",
+"placement"}. What can be computed again is not kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt.chain import Tensors
+from wagi_rt.chain import Tensors, area_resize
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
 from wagi_rt.pictures import Placement, Prepared
@@ -26,7 +26,7 @@ _REMEDY = "make it again with `wagi-rt invert --latents`"
 
 
 def content(manifest: Manifest, kept: Tensors, prepared: Prepared) -> bytes:
-    """A picture (a batch of one, see Session.encode) as the bytes of its file."""
+    """A picture as the bytes of its file; of `kept`, a batch of one, ws and naive_r (see Session.encode)."""
     about = {
         "schema": SCHEMA,
         "latent_space": manifest.latent_space,
@@ -35,7 +35,9 @@ def content(manifest: Manifest, kept: Tensors, prepared: Prepared) -> bytes:
     }
     words = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, about=words, **{name: kept[name][0] for name in _shapes(manifest)})
+    arrays = {name: kept[name][0] for name in ("ws", "naive_r")}
+    arrays[_picture(manifest)] = area_resize(prepared.image, _shapes(manifest)[_picture(manifest)][-1])
+    np.savez(buffer, about=words, **arrays)
     return buffer.getvalue()
 
 
@@ -52,7 +54,7 @@ def read(path: str | os.PathLike[str], manifest: Manifest) -> tuple[Tensors, Pre
             kept = {name: arrays[name] for name in shapes}
             found = about["placement"]
             place = Placement(tuple(found["photo"]), tuple(map(tuple, found["corners"]))) if found else None
-            prepared = Prepared(kept["image_r"], [str(note) for note in about["notes"]], place)
+            prepared = Prepared(kept[_picture(manifest)], [str(note) for note in about["notes"]], place)
     except UserError:
         raise
     except FileNotFoundError:
@@ -64,11 +66,17 @@ def read(path: str | os.PathLike[str], manifest: Manifest) -> tuple[Tensors, Pre
         array = kept[name]
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
             raise UserError(f"{path}: `{name}` must be finite float32 {list(shape)}; {_REMEDY}")
+    kept["image_r"] = area_resize(prepared.image, manifest.resolution)
     return {name: array[None] for name, array in kept.items()}, prepared
 
 
+def _picture(manifest: Manifest) -> str:
+    """The size of the input that edits read."""
+    return "image" if manifest.full_detail else "image_r"
+
+
 def _shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    return {name: manifest.shapes[name] for name in ("ws", "naive_r", "image_r")}
+    return {name: manifest.shapes[name] for name in ("ws", "naive_r", _picture(manifest))}
 
 
 def _require_small(archive: zipfile.ZipFile, most: dict[str, int], path: object) -> None:

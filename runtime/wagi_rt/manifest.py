@@ -79,6 +79,7 @@ class Manifest(NamedTuple):
     default: str
     sha256: str  # of manifest.json, which holds the hash of every other file
     aligner: str  # of chain.ALIGNERS
+    full_detail: bool  # above R, results have the input's own detail
     generator: str  # the hash of the generator in whose latents directions and kept pictures live
     directions: dict[str, Packed]
     naive_errors: NaiveErrors | None
@@ -86,12 +87,12 @@ class Manifest(NamedTuple):
     @property
     def inversion(self) -> Chain:
         """An inversion by separate graphs."""
-        return chain.inversion(self.aligner)
+        return chain.inversion(self.aligner, self.full_detail)
 
     @property
     def edit(self) -> Chain:
         """An edit by separate graphs."""
-        return chain.edit(self.aligner)
+        return chain.edit(self.aligner, self.full_detail)
 
     @property
     def chain(self) -> Chain:
@@ -206,8 +207,9 @@ class _Checker(Fields):
                 f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{printable(precision)[:80]}'"
             )
         graphs = self.get(data, "graphs", dict)
-        aligner = self.added(data) if schema == SCHEMA else "ada"
-        for name in {**chain.inversion(aligner).graphs, **chain.edit(aligner).graphs}:
+        aligner, full_detail = self.added(data) if schema == SCHEMA else ("ada", False)
+        kind = aligner, full_detail and resolution < size
+        for name in {**chain.inversion(*kind).graphs, **chain.edit(*kind).graphs}:
             if name not in graphs:
                 raise self.fail(f"graph '{name}' is missing")
         files = self.get(data, "files", dict) if "files" in data else {}
@@ -230,6 +232,7 @@ class _Checker(Fields):
             default=self.default(data, graphs),
             sha256=sha256,
             aligner=aligner,
+            full_detail=kind[1],
             generator=str(self.get(data, "generator", str)) if schema == SCHEMA else "",
             directions=self.directions(data) if "directions" in data else {},
             naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
@@ -237,13 +240,13 @@ class _Checker(Fields):
         self.contract(manifest)
         return manifest
 
-    def added(self, data: dict[str, Any]) -> str:
-        """The fields that schema 3 adds; returns its aligner. UserError for what comes later."""
-        aligner = str(self.get(data, "aligner", str))
+    def added(self, data: dict[str, Any]) -> tuple[str, bool]:
+        """The fields that schema 3 adds => aligner, full_detail. UserError for what comes later."""
+        aligner, full_detail = str(self.get(data, "aligner", str)), data.get("full_detail", False)
         for key, value, known in (
             ("aligner", aligner, chain.ALIGNERS),
             ("naive", self.get(data, "naive", str), ("full",)),
-            ("full_detail", data.get("full_detail", False), (False,)),
+            ("full_detail", full_detail, (False, True)[: 1 + (aligner == "flow")]),
         ):
             if value not in known:
                 wanted = " or ".join(str(one).lower() for one in known)
@@ -251,7 +254,7 @@ class _Checker(Fields):
                     f"{self.path}: this version knows '{key}' {wanted} only, not "
                     f"{printable(str(value))[:80]}; install the matching wagi version"
                 )
-        return aligner
+        return aligner, full_detail
 
     def directions(self, data: dict[str, Any]) -> dict[str, Packed]:
         """{name: {"file", "sha256", and the facts of wagi_rt.directions.Direction}}."""

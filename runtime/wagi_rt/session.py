@@ -189,13 +189,16 @@ class Session(Closing):
         return Face(self, self.resume(kept), prepared)
 
     def encode(self, images: np.ndarray) -> Tensors:  # [N, 3, S, S] float32 in [-1, 1]
-        """The tensors that every edit starts from: image_r, ws, naive_r, and what the aligner reads."""
+        """The tensors that every edit starts from: image_r, ws, naive_r, and what the aligner reads.
+
+        With full detail, image too.
+        """
         kept = self.engine.run_chain(self.opening, {"image": images})
         self._require_numbers(kept["naive_r"])
-        return kept
+        return {**kept, "image": images} if self.manifest.full_detail else kept
 
     def resume(self, kept: Tensors) -> Tensors:
-        """The tensors of `encode` again, from its image_r, ws and naive_r alone."""
+        """The tensors of `encode` again, from its image_r, ws, naive_r and, with full detail, image alone."""
         missing = [name for name in self.opening.outputs if name not in kept]
         prefix = Chain.of(PREFIX).yielding(*missing)
         return kept | (self.engine.run_chain(prefix, {"ws": kept["ws"]}) if missing else {})
@@ -206,10 +209,12 @@ class Session(Closing):
         images: [N, 3, S, S] float32 in [-1, 1]; ws: [N, n_latent, style_dim] float32 near the encoder's. What
         the generator cannot show at these latents is the residual, as always.
         """
-        image_r = area_resize(images, self.resolution)
-        found = self.engine.run_chain(at_latents(self.manifest.aligner), {"image_r": image_r, "ws": ws})
+        chain = at_latents(self.manifest.aligner, self.manifest.full_detail)
+        known = {"image_r": area_resize(images, self.resolution), "ws": ws, "image": images}
+        given = {name: known[name] for name in chain.inputs}
+        found = self.engine.run_chain(chain, given)
         self._require_numbers(found["naive_r"], found["result"])
-        return {"image_r": image_r, "ws": ws, **found}
+        return {**given, **found}
 
     def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
         """Render other latents with the detail of the images: generator, alignment and fusion only.
@@ -260,11 +265,12 @@ class Session(Closing):
 
         what = f"--precision {self.precision}: {self.manifest.folder}"
         stored = probes.stored(self.manifest)
-        if stored is None or "decode" not in stored.values:
+        last = self.manifest.inversion.steps[-1]
+        if stored is None or last.name not in stored.values:
             raise UserError(f"{what} holds no values to judge it by; use --precision fp32")
         inputs = probes.images(self.size, stored.seed)
         results = [self.restore(inputs[i : i + 1]).image for i in range(len(inputs))]  # one in memory
-        wanted = stored.values["decode"]["image"]
+        wanted = stored.values[last.name][last.outputs[0]]
         found = psnr_of_all(probes.pick(np.concatenate(results), stored.seed), wanted)
         if not found >= limit:  # written so that NaN fails
             line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"

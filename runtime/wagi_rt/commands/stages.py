@@ -207,11 +207,9 @@ class Stages:
     def _latents(self, square: Square) -> bytes:
         """The file that later edits of the picture start from."""
         from wagi_rt import latents
-        from wagi_rt.chain import area_resize
 
         assert square.result is not None
-        image_r = area_resize(square.prepared.image[None], self.session.resolution)
-        kept = {"ws": square.result.ws[None], "naive_r": square.result.naive_float[None], "image_r": image_r}
+        kept = {"ws": square.result.ws[None], "naive_r": square.result.naive_float[None]}
         return latents.content(self.session.manifest, kept, square.prepared)
 
 
