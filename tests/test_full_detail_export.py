@@ -9,8 +9,10 @@ import onnx
 import pytest
 import torch
 from export_models import CONFIG, randomised
+from fake_gpu import FakeCuda, fake_tensorrt, install
 from tiny_bundle import edit_manifest
 from tolerances import EXPORT_ATOL
+from trt_helpers import build
 
 import export.bundle as bundle
 import wagi_rt
@@ -102,6 +104,24 @@ def test_openvino_runs_both(exported):
             found.append((session.restore(images).image, edited.image))
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_the_tensorrt_program_walks_both(exported, tmp_path, monkeypatch):
+    """Around fakes of CUDA and TensorRT, whose plans ONNX Runtime computes."""
+    monkeypatch.setenv("WAGI_CACHE", str(tmp_path / "cache"))
+    cuda = FakeCuda()
+    install(monkeypatch, cuda, fake_tensorrt(cuda))
+    build(exported[0], tmp_path)
+    images = probes.images(SIZE, 7, batch=2)
+    for naive in (False, True):  # one engine or a chain
+        found = []
+        for backend in ("onnx", "trt"):
+            with wagi_rt.load(exported[0], backend, naive=naive) as session:
+                kept = session.encode(images)
+                edited = session.edit(kept, probes.edited(kept["ws"]))
+                found.append((session.restore(images).image, edited.image))
+        for ours, theirs in zip(*found, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_nothing_depends_on_the_batch_or_is_double(exported):
