@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rendered_photo import alignments, box, within, write_folder
+from test_runtime_colours import P3, icc
 from tiny_bundle import error_line, run_cli
 
 import wagi_rt
@@ -82,6 +83,24 @@ def test_a_photo_without_faces_fails_alone(folder, tmp_path, capsys):
     edit(folder, "-o", tmp_path, "--set", "skin=1", photos=("wall.png", "party.png"), status=1)
     assert "wall.png: no face found" in capsys.readouterr().err
     assert (tmp_path / "party.png").is_file() and not (tmp_path / "wall.png").exists()
+
+
+def test_a_phones_photo_is_edited_as_it_is_stored(folder, tmp_path):
+    """Turned by EXIF, in P3, half transparent: away from the faces every stored value stays."""
+    photo = Image.open(folder / "party.png")
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    stored, turned = tmp_path / "party.png", photo.transpose(Image.Transpose.ROTATE_90)
+    turned.save(stored, exif=exif.tobytes(), icc_profile=icc(P3))
+    for strength in (0, 1):
+        out = tmp_path / f"{strength}.png"
+        edit(folder, "-o", out, "--set", f"skin={strength}", photos=(stored,))
+        edited = Image.open(out)
+        assert edited.getexif()[0x0112] == 6 and edited.info["icc_profile"] == icc(P3)
+        faces = np.any([within(one, 600) for one in alignments(600, 1)], axis=0)
+        changed = (np.asarray(edited) != np.asarray(turned)).any(-1)
+        assert not changed[~np.rot90(faces)].any() and changed.any() == (strength == 1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rendered_photo import alignments, box, within, write_folder
+from skimage import data
 from test_faces_alignment import quad
 from test_faces_detection import astronaut, needs_models
 from tiny_bundle import run_cli, write_tiny_bundle
@@ -170,3 +171,28 @@ def test_detected_faces_are_put_back(tmp_path, capsys):
     changed = np.abs(np.asarray(result).astype(int) - np.asarray(Image.open(tmp_path / "a.jpg"))).max(-1) > 12
     rows, columns = np.nonzero(changed)  # stored turned by 90 degrees: x is y, y is 512 - x
     assert columns.mean() == pytest.approx(107, abs=25) and rows.mean() == pytest.approx(512 - 225, abs=25)
+
+
+@needs_models
+def test_each_photo_says_what_is_with_its_faces(tmp_path, capsys):
+    """Two faces, a small one, one that the border cuts; a cat has none, which costs its own line only."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    both = Image.new("RGB", (1024, 512), "grey")
+    both.paste(astronaut(), (0, 0))
+    both.paste(astronaut(), (512, 0))
+    both.save(photos / "both.png")
+    astronaut().resize((200, 200)).save(photos / "small.png")
+    astronaut().crop((205, 0, 512, 512)).save(photos / "cut.png")
+    Image.fromarray(data.chelsea()).save(photos / "cat.png")
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    arguments = ["--fit", "face", "-m", bundle, "--json", "-q"]
+    assert run_cli("invert", photos, "-o", tmp_path / "out", *arguments) == 1
+    said = capsys.readouterr()
+    lines = {line["input"].rpartition("/")[2]: line for line in map(json.loads, said.out.splitlines())}
+    assert len(lines["both.png"]["faces"]) == 2 and "notes" not in lines["both.png"]
+    assert lines["small.png"]["notes"] == ["face 1: small, 17 px between the eyes"]
+    assert lines["cut.png"]["notes"] == ["face 1: cut off by the photo's border"]
+    cat = f"{photos}/cat.png: no face found; name its quads with --quads, or leave it out"
+    assert lines["cat.png"]["error"] == cat and f"error: {cat}\n" in said.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"both.png", "small.png", "cut.png"}

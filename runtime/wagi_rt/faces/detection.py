@@ -22,10 +22,10 @@ _CELLS = 48  # BlazeFace has one candidate in each of 48 x 48 cells
 _TILED = 700  # px of the longer side, above which there are tiles
 _SAME = 0.3  # intersection over union from which on two boxes are one face
 _ROI = 1.5  # the mesh's square, in sides of the face's box
-# FaceMesh's points, numbered as published: the corners of the eyes, which lids do not move; of the mouth; the
-# outline of the face; its left and right edges at the height of the eyes.
+# FaceMesh's points, numbered as published: the corners of the eyes, which lids do not move; of the mouth, on
+# the lips' outer and inner line; the outline of the face; its left and right edges at the height of the eyes.
 _EYES = ((33, 133), (362, 263))
-_MOUTH = (61, 291)
+_MOUTH = ((61, 78), (291, 308))
 _OUTLINE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
             148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 _EDGES = (234, 454)
@@ -112,9 +112,9 @@ class Detector:
                 return None
             mesh = found.reshape(-1, 3).astype(np.float64)
             points = _move(roi.matrix, mesh[:, :2])
-            eyes = np.stack([points[list(eye)].mean(0) for eye in _EYES])
+            eyes, mouth = (points[np.array(pairs)].mean(1) for pairs in (_EYES, _MOUTH))
             centre, side = _extent(points, eyes)
-        return Face(Landmarks(eyes, points[list(_MOUTH)]), score, yaw(mesh), _outside(points, *photo.size))
+        return Face(Landmarks(eyes, mouth), score, yaw(mesh), _outside(points, *photo.size))
 
 
 def yaw(mesh: np.ndarray) -> float:  # [468, 3]
