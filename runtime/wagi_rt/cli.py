@@ -93,6 +93,10 @@ def _dispatch(args: Namespace) -> int:
         from wagi_rt.commands.faces import faces
 
         return faces(args)
+    if args.command == "page":
+        from wagi_rt.commands.page import page
+
+        return page(args)
     from wagi_rt.commands.bench import bench
 
     return bench(args, _STARTED)

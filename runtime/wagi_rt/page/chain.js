@@ -1,0 +1,89 @@
+// The arithmetic between graphs, as wagi_rt.chain.GLUE has it, and the walk over a chain. The chains
+// themselves, which graph follows which, come from there as data. A tensor is {data: Float32Array, dims}.
+
+const FADE_CHANGE = 0.01; // as wagi_rt.chain
+const FADE_SHARE = 16;
+
+/** The function of each step that is no graph: (tensors of the step, resolution) => its output. */
+export const GLUE = {
+  shrink: areaResize,
+  low_fidelity: (naive, size) => areaResize(map(naive, (x) => Math.min(1, Math.max(-1, x))), size),
+  subtract: (image, naive) => map(image, (x, i) => x - naive.data[i]),
+  fade,
+};
+
+/** The results of a chain. tensors: its inputs by name; run(graph, inputs): its outputs by name. */
+export async function walk(chain, tensors, run, resolution) {
+  const known = { ...tensors };
+  for (const step of chain.steps) {
+    const given = Object.fromEntries(Object.entries(step.reads).map(([own, name]) => [own, known[name]]));
+    const glue = GLUE[step.name];
+    const made = glue
+      ? { [Object.keys(step.makes)[0]]: glue(...Object.values(given), resolution) }
+      : await run(step.name, given);
+    for (const [own, name] of Object.entries(step.makes)) known[name] = made[own];
+  }
+  return Object.fromEntries(chain.outputs.map((name) => [name, known[name]]));
+}
+
+/** Mean squared error of two arrays. */
+export function meanSquare(x, y) {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += (x[i] - y[i]) ** 2;
+  return sum / x.length;
+}
+
+function map(tensor, change) {
+  return { data: tensor.data.map(change), dims: tensor.dims };
+}
+
+/** Mean over square blocks, halving until the side is `size`. */
+function areaResize(tensor, size) {
+  let { data, dims } = tensor;
+  for (let side = dims[3]; side > size; side /= 2) {
+    const half = side / 2;
+    const planes = dims[0] * dims[1];
+    const made = new Float32Array(planes * half * half);
+    for (let p = 0, at = 0; p < planes; p++)
+      for (let y = 0; y < half; y++)
+        for (let x = 0; x < half; x++) {
+          const i = (p * side + 2 * y) * side + 2 * x;
+          const top = Math.fround(data[i] + data[i + 1]);
+          const bottom = Math.fround(data[i + side] + data[i + side + 1]);
+          made[at++] = Math.fround(top + bottom) * 0.25;
+        }
+    data = made;
+    dims = [dims[0], dims[1], half, half];
+  }
+  return { data, dims };
+}
+
+/** The residual [1, 3, size, size], trusted the less the more an edit changes the naive image around it. */
+function fade(residual, before, after, size) {
+  const side = Math.floor(size / FADE_SHARE) | 1;
+  const area = size * size;
+  const change = new Float32Array(area).map((_, i) => {
+    const squares = [0, area, 2 * area].map((c) => (after.data[c + i] - before.data[c + i]) ** 2);
+    return (squares[0] + squares[1] + squares[2]) / 3;
+  });
+  const sums = windowSums(change, size, side);
+  const counts = windowSums(new Float32Array(area).fill(1), size, side);
+  return map(residual, (x, i) => x / (1 + sums[i % area] / counts[i % area] / FADE_CHANGE));
+}
+
+/** The sum over the part of each side x side window that lies inside the plane. */
+function windowSums(plane, size, side) {
+  const reach = side >> 1;
+  const along = (source, step, other) => {
+    const made = new Float32Array(source.length);
+    for (let line = 0; line < size; line++)
+      for (let i = 0; i < size; i++) {
+        let sum = 0;
+        for (let k = Math.max(0, i - reach); k <= Math.min(size - 1, i + reach); k++)
+          sum += source[line * other + k * step];
+        made[line * other + i * step] = sum;
+      }
+    return made;
+  };
+  return along(along(plane, size, 1), 1, size);
+}

@@ -1,0 +1,96 @@
+// Photos in and squares out, as wagi_rt.decoding and wagi_rt.pictures do it; the browser decodes.
+
+import { resize } from './resize.js';
+
+const MOST_PIXELS = 178956970; // as the runtime refuses by default
+const HEIC = ['heic', 'heix', 'hevc', 'heim', 'mif1', 'msf1'];
+
+/** A fault that a user is meant to read. */
+export class UserError extends Error {}
+
+/** The upright picture of a file as an ImageBitmap; UserError with its name for what is none. */
+export async function decode(blob, name) {
+  const start = new Uint8Array(await blob.slice(0, 12).arrayBuffer());
+  const kind = String.fromCharCode(...start.slice(4));
+  if (!start.length) throw new UserError(`${name}: the file is empty; choose another one`);
+  if (kind.startsWith('ftyp') && HEIC.includes(kind.slice(4)))
+    throw new UserError(`${name}: HEIC photos are not read; convert it to JPEG`);
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob); // turned as EXIF says, in sRGB
+  } catch {
+    throw new UserError(`${name}: not a picture that this browser reads; convert it to PNG or JPEG`);
+  }
+  if (bitmap.width * bitmap.height > MOST_PIXELS)
+    throw new UserError(`${name}: too many pixels to be a photo; shrink it first`);
+  return bitmap;
+}
+
+/**
+ * The square that the model sees: {pixels: Uint8ClampedArray [size, size, 3], notes}.
+ *
+ * fit: "crop" takes the largest centred square, "pad" adds white bars, "stretch" ignores the aspect.
+ */
+export function square(bitmap, size, fit) {
+  const { width, height } = bitmap;
+  const done = { crop: 'its centre is used', pad: 'padded with white', stretch: 'stretched' }[fit];
+  const notes = width === height ? [] : [`not square, ${done}`];
+  if (fit === 'pad' && width !== height) return { pixels: padded(bitmap, size), notes };
+  const side = Math.min(width, height);
+  const box = fit === 'stretch' ? { width, height } : { width: side, height: side };
+  return { pixels: resize(box, { width: size, height: size }, reader(bitmap, box)), notes };
+}
+
+/** The whole picture in the middle of a white square. */
+function padded(bitmap, size) {
+  const longest = Math.max(bitmap.width, bitmap.height);
+  const [width, height] = [bitmap.width, bitmap.height].map((side) =>
+    Math.max(1, even((side * size) / longest)),
+  );
+  const small = resize(bitmap, { width, height }, reader(bitmap, bitmap));
+  const pixels = new Uint8ClampedArray(size * size * 3).fill(255);
+  const left = (size - width) >> 1;
+  const top = (size - height) >> 1;
+  for (let y = 0; y < height; y++)
+    pixels.set(small.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * size + left) * 3);
+  return pixels;
+}
+
+/** The nearest whole number, of two equally near ones the even one, as Python rounds. */
+function even(x) {
+  return Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
+}
+
+/** A function that reads rows of the box in the middle of a picture, laid on white: (y, count) => RGBA. */
+function reader(bitmap, box) {
+  const left = (bitmap.width - box.width) >> 1;
+  const top = (bitmap.height - box.height) >> 1;
+  return (y, count) => {
+    const canvas = new OffscreenCanvas(box.width, count);
+    const context = canvas.getContext('2d', { willReadFrequently: true, colorSpace: 'srgb' });
+    context.fillStyle = '#fff';
+    context.fillRect(0, 0, box.width, count);
+    context.drawImage(bitmap, left, top + y, box.width, count, 0, 0, box.width, count);
+    return context.getImageData(0, 0, box.width, count).data;
+  };
+}
+
+/** 0..255 to -1..1: [size, size, 3] bytes as Float32Array [3, size, size]. */
+export function toFloat(pixels) {
+  const count = pixels.length / 3;
+  const scale = Math.fround(1 / 127.5);
+  const planes = new Float32Array(pixels.length);
+  for (let i = 0; i < count; i++)
+    for (let c = 0; c < 3; c++) planes[c * count + i] = Math.fround(pixels[i * 3 + c] * scale) - 1;
+  return planes;
+}
+
+/** -1..1 to 0..255, clipped and rounded by the array itself: [3, size, size] floats as RGBA bytes. */
+export function toBytes(planes) {
+  const count = planes.length / 3;
+  const bytes = new Uint8ClampedArray(count * 4).fill(255);
+  for (let c = 0; c < 3; c++)
+    for (let i = 0; i < count; i++)
+      bytes[i * 4 + c] = Math.fround(Math.fround(planes[c * count + i] + 1) * 127.5);
+  return bytes;
+}

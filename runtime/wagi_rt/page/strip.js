@@ -1,0 +1,49 @@
+// The strip of opened photos: one radio button each, so that arrow keys and screen readers work.
+
+export class Strip {
+  /** onselect(photo) and onremove(photo) are told what the user wants. */
+  constructor(box, onselect, onremove) {
+    Object.assign(this, { box, onselect, onremove });
+    this.items = new Map();
+  }
+
+  add(photo) {
+    const item = this.box.appendChild(document.createElement('li'));
+    const label = item.appendChild(document.createElement('label'));
+    const radio = label.appendChild(document.createElement('input'));
+    Object.assign(radio, { type: 'radio', name: 'photo', className: 'hidden' });
+    radio.setAttribute('aria-label', photo.name);
+    label.title = photo.name;
+    label.appendChild(document.createElement('canvas'));
+    radio.addEventListener('change', () => this.onselect(photo));
+    radio.addEventListener('keydown', (event) => event.key === 'Delete' && this.onremove(photo));
+    const remove = item.appendChild(document.createElement('button'));
+    Object.assign(remove, { type: 'button', className: 'remove', textContent: '×' });
+    remove.setAttribute('aria-label', `Remove ${photo.name}`);
+    remove.addEventListener('click', () => this.onremove(photo));
+    this.items.set(photo, item);
+    this.update(photo);
+  }
+
+  /** Show a photo's state and its latest picture. */
+  update(photo) {
+    const item = this.items.get(photo);
+    if (!item) return;
+    item.className = photo.state;
+    const canvas = item.querySelector('canvas');
+    const picture = photo.views?.result ?? photo.preview;
+    if (!picture) return;
+    canvas.width = canvas.height = picture.width;
+    canvas.getContext('2d').drawImage(picture, 0, 0);
+  }
+
+  select(photo) {
+    const radio = this.items.get(photo)?.querySelector('input');
+    if (radio) radio.checked = true;
+  }
+
+  remove(photo) {
+    this.items.get(photo)?.remove();
+    this.items.delete(photo);
+  }
+}

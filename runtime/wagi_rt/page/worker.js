@@ -1,0 +1,113 @@
+// The worker: everything that takes time. It answers {id, call, args} by {id, result} or {id, fault}, one
+// after the other, and says how far it is with {progress: {done, total, what}}.
+
+import { meanSquare, walk } from './chain.js';
+import { device, openRuntime } from './runtime.js';
+import { decode, square, toBytes, toFloat, UserError } from './picture.js';
+
+let model; // the page's description of the bundle
+let files; // name => bytes
+let run; // runs a graph
+const faces = new Map(); // key => what the edits of an opened picture start from
+
+const CALLS = { load, invert, edit, forget };
+let last = Promise.resolve();
+
+self.onmessage = ({ data: { id, call, args } }) => {
+  last = last.then(async () => {
+    try {
+      const result = await CALLS[call](...args);
+      postMessage({ id, result }, buffers(result));
+    } catch (error) {
+      const usual = error instanceof UserError;
+      if (!usual) console.error(error);
+      postMessage({ id, fault: String(error.message ?? error).split('\n')[0], usual });
+    }
+  });
+};
+
+/** The pictures in a result, which are handed over, not copied. */
+function buffers(result) {
+  return Object.values(result ?? {}).flatMap((value) => (value instanceof Uint8ClampedArray ? [value.buffer] : []));
+}
+
+/** Opens the bundle with one of the builds. packed: name => base64 of gzip. Returns the engine's title. */
+async function load(build, description, packed) {
+  const { title, threads } = await device(build);
+  model = description;
+  files = {};
+  const names = Object.keys(packed);
+  const total = names.length + Object.keys(model.graphs).length;
+  let done = 0;
+  const step = (what) => postMessage({ progress: { done: done++, total, what } });
+  for (const name of names) {
+    step(`Unpacking ${name}`);
+    files[name] = await unpack(packed[name]);
+    packed[name] = '';
+  }
+  run = await openRuntime(build, threads, model, files, step);
+  return title;
+}
+
+async function unpack(text) {
+  const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** A photo opened and inverted: its pictures as RGBA, errors, notes and times. */
+async function invert(key, blob, name, fit) {
+  const started = performance.now();
+  const bitmap = await decode(blob, name);
+  const { pixels, notes } = square(bitmap, model.size, fit);
+  bitmap.close();
+  const image = toFloat(pixels);
+  const prepared = performance.now() - started;
+  const tensor = { data: image, dims: [1, 3, model.size, model.size] };
+  const { found, milliseconds } = await timed(model.inversion, { image: tensor });
+  faces.set(key, found);
+  const error = meanSquare(found.naive_r.data, found.image_r.data);
+  if (model.far !== null && error > model.far)
+    notes.push('the generator alone cannot show this picture, so edits may not look right: is the face aligned?');
+  return {
+    input: toBytes(image),
+    naive: toBytes(found.naive.data),
+    result: toBytes(found.result.data),
+    errors: { naive: meanSquare(found.naive.data, image), result: meanSquare(found.result.data, image) },
+    notes,
+    times: { prepare: prepared, invert: milliseconds },
+  };
+}
+
+/** An opened picture with more of some attributes. strengths: [number per direction of the bundle]. */
+async function edit(key, strengths) {
+  const found = faces.get(key);
+  const edited = { ...found, edit_ws: { data: moved(found.ws.data, strengths), dims: found.ws.dims } };
+  const given = Object.fromEntries(model.edit.inputs.map((name) => [name, edited[name]]));
+  const { found: made, milliseconds } = await timed(model.edit, given);
+  return { result: toBytes(made.result.data), naive: toBytes(made.edit_naive.data), times: { edit: milliseconds } };
+}
+
+/** Latents [n_latent, D] and the steps of all directions, in single precision as the runtime adds them. */
+function moved(ws, strengths) {
+  const total = new Float32Array(ws.length);
+  strengths.forEach((strength, i) => {
+    const vector = new Float32Array(files[model.directions[i].file].buffer);
+    const step = vector.map((x) => x * Math.fround(strength));
+    for (let k = 0; k < total.length; k++) total[k] += step[k % step.length];
+  });
+  return ws.map((x, k) => x + total[k]);
+}
+
+/** A chain's results, which must be numbers, and the time that they took. */
+async function timed(chain, tensors) {
+  const started = performance.now();
+  const found = await walk(chain, tensors, run, model.resolution);
+  if (!found.result.data.every(Number.isFinite))
+    throw new UserError('the model produced values that are not numbers; use an fp32 bundle');
+  return { found, milliseconds: performance.now() - started };
+}
+
+function forget(key) {
+  faces.delete(key);
+}
