@@ -1,4 +1,5 @@
 # make demo   invert the bundled sample portraits, edit a photo with three faces; no torch (sets everything up)
+# make page   make wagi.html: the model in one page for the browser (downloads onnxruntime-web once, 33 MB)
 # make test   lint, types and tests, in an environment of their own
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -18,7 +19,7 @@ DEMO_SOURCES := pyproject.toml $(shell find wagi runtime/wagi_rt -type f ! -path
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint trt-check triton-check clean
+.PHONY: help demo page test lint trt-check triton-check clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -36,6 +37,11 @@ demo: $(DEMO_STAMP)
 	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
 	@echo "A photo, its three faces edited:         $(CURDIR)/demo-output/prints-edited.jpg"
 	@echo "To have wagi-rt at hand:                 export PATH=\"$(CURDIR)/$(DEMO_ENV)/bin:\$$PATH\""
+
+page: $(DEMO_STAMP)
+	$(DEMO_ENV)/bin/wagi-rt page -o wagi.html --fetch --overwrite
+	@echo
+	@echo "Open it in a browser:                    file://$(CURDIR)/wagi.html"
 
 test: lint
 	OMP_NUM_THREADS=1 $(TEST_ENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
@@ -78,4 +84,4 @@ $(TEST_STAMP): pyproject.toml constraints.txt | $(TEST_ENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(DEMO_ENV) $(TEST_ENV) $(TRT_ENV) $(TRITON_ENV) build build-trt-check dist demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(TRT_ENV) $(TRITON_ENV) build build-trt-check dist demo-output wagi.html .pytest_cache .mypy_cache .ruff_cache

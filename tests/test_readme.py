@@ -50,7 +50,7 @@ def bash_blocks(text: str) -> list[Block]:
 def only_make(block: Block) -> bool:
     """Whether every command of the block is a `make` quick start that .ci/run covers."""
     commands = [line.split("#")[0].strip() for line in block.text.splitlines()]
-    return all(command in ("", "make demo", "make test") for command in commands)
+    return all(command in ("", "make demo", "make page", "make test") for command in commands)
 
 
 def execute(blocks: list[Block], scratch: Path) -> None:

@@ -163,7 +163,8 @@ function show() {
   const left = against === 'plain' ? current?.plain?.result : views?.[against];
   const edited = Boolean(current?.drawn.some(Boolean));
   const waiting = current?.preview;
-  if (views) stage.show({ ...views, left, right: views.result }, LABELS[against], edited ? 'WaGI, edited' : 'WaGI');
+  const label = edited && against === 'naive' ? 'Naive edit' : LABELS[against];
+  if (views) stage.show({ ...views, left, right: views.result }, label, edited ? 'WaGI, edited' : 'WaGI');
   else stage.show(waiting ? { input: waiting, left: waiting, right: waiting } : null, LABELS.input, 'Inverting');
   sliders.show(views ? current.strengths : null);
   $('save').disabled = !views;
