@@ -13,5 +13,6 @@ EXPERIMENTS: dict[str, str] = {
     "edit": "wagi.experiments.edit",
     "samples": "wagi.experiments.samples",
     "ood": "wagi.experiments.ood",
+    "detail": "wagi.experiments.detail",
     "sheet": "wagi.experiments.sheet",
 }

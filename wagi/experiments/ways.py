@@ -11,6 +11,7 @@ from wagi.errors import UserError, option
 from wagi.experiments.heldout import eight_bit
 from wagi.model import Inversion, WaGI
 from wagi.networks.flow_alignment import FlowAligner, warp
+from wagi.networks.full_detail import keep_detail
 from wagi.networks.swagan import State
 from wagi_rt.directions import SUFFIX, Direction, read, require_fit
 
@@ -109,6 +110,7 @@ def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
     true = model.residual(edited, naive)
     state = model.generator.prefix(ws_edit, model.fusion_start)
     kind = _flow_ways if isinstance(model.aligner, FlowAligner) else _ada_ways
+    bound = model.decode(ws_edit, state, true)
     ways, aligned, flow = kind(model, inversion, shipped, state)
     images = {
         COPY: source,
@@ -117,7 +119,7 @@ def edited_images(model: WaGI, source: Tensor, edited: Tensor, ws_edit: Tensor):
         "WaGI, raw residual": model.decode(ws_edit, state, residual),
         **ways,
         SHIPPED: shipped.image,
-        BOUND: model.decode(ws_edit, state, true),
+        BOUND: keep_detail(bound, edited, model.resolution) if model.full_detail else bound,
     }
     residuals = {
         "no residual": torch.zeros_like(residual),
