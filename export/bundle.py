@@ -96,7 +96,7 @@ def export_model(
         images: [N, 3, S, S] in [-1, 1] to compare on and to measure activations on; None: seeded ones.
         heldout: batches [N, 3, S, S] on which the errors of naive inversions are measured.
         directions: those that the bundle shall hold, by name.
-        traced: what `trace_graphs` returned for this model and precision, to save the tracing.
+        traced: what `trace_one_by_one` gave for this model and precision, to save the tracing.
         report: receives one line of progress per step.
     All comparisons have passed on return. Raises UserError when the target may not be written (status 2), a
     difference is past its limit, half precision would overflow or the disk refuses (status 1); nothing is
@@ -213,12 +213,6 @@ def trace_one_by_one(
     for number, graph in enumerate(separate, 1):
         report(f"tracing {graph.name} ({number} of {len(separate)})")
         yield graph.name, trace(graph.module, graph.inputs, list(graph.outputs), opset)
-
-
-def trace_graphs(model: WaGI, precision: str = FP32, opset: int = DEFAULT_OPSET) -> dict[str, ir.Model]:
-    """All graphs of a model in memory, for several exports of one small model."""
-    graphs = build_graphs(model.eval(), arithmetic(precision))
-    return dict(trace_one_by_one(graphs, opset, lambda text: None))
 
 
 def write_graphs(

@@ -3,9 +3,13 @@
 import dataclasses
 from typing import TypeVar
 
+import onnx_ir as ir
 import torch
 from torch import nn
 
+from export.bundle import trace_one_by_one
+from export.graphs import build_graphs
+from export.trace import DEFAULT_OPSET
 from wagi.config import settings
 from wagi.model import WaGI
 from wagi.networks.build import PARTS, build_part
@@ -25,6 +29,11 @@ def randomised(module: Module) -> Module:
         elif value.is_floating_point() and not value.any():
             value.normal_(std=0.1)
     return module
+
+
+def trace_graphs(model: WaGI) -> dict[str, ir.Model]:
+    """All graphs of a small model, for several exports of it."""
+    return dict(trace_one_by_one(build_graphs(model, "fp32"), DEFAULT_OPSET, lambda text: None))
 
 
 def small_model(aligner: str = "ada") -> WaGI:

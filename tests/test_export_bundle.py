@@ -18,7 +18,7 @@ import export.bundle as bundle
 import wagi_rt
 from export.parity import compare, compare_probes, failure, table
 from export.weights import survives_half
-from tests.export_models import CONFIG, small_model
+from tests.export_models import CONFIG, small_model, trace_graphs
 from tests.tolerances import EXPORT_ATOL
 from wagi.checkpoint import save, state_of
 from wagi.model import WaGI
@@ -39,7 +39,7 @@ def model() -> WaGI:
 
 @pytest.fixture(scope="module")
 def traced(model: WaGI) -> dict:
-    return bundle.trace_graphs(model)
+    return trace_graphs(model)
 
 
 @pytest.fixture(scope="module")

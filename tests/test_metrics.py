@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from wagi.metrics import METRICS, applicable, with_features
+from wagi.metrics import METRICS, applicable
 
 
 def pictures(n, size, seed=0):
@@ -90,13 +90,3 @@ def test_small_images():
         METRICS["ms_ssim"](x, x)
     with pytest.raises(ValueError, match="11 pixels or more, got 8x8"):
         METRICS["ssim"](x[..., :8, :8], x[..., :8, :8])
-
-
-def test_feature_metrics_appear_when_given():
-    assert set(with_features()) == set(METRICS)
-
-    def fake(x, y):
-        return torch.zeros(len(x))
-
-    assert with_features(lpips=fake)["lpips"] is fake
-    assert set(with_features(fake, fake)) == {*METRICS, "lpips", "identity"}

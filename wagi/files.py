@@ -1,6 +1,5 @@
 """Files that are written whole or not at all, and pictures side by side."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -23,15 +22,6 @@ def beside(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    """In hex, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

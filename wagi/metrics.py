@@ -1,7 +1,4 @@
-"""Metrics by name, one value per image: (x, y) [N, 3, H, W] in [-1, 1] -> [N], float32.
-
-`METRICS` holds those that need no network; `with_features` adds LPIPS and identity, given their networks.
-"""
+"""Metrics that need no network, by name, one value per image: (x, y) [N, 3, H, W] in [-1, 1] -> [N]."""
 
 from collections.abc import Callable
 
@@ -36,12 +33,6 @@ def metric(name: str, minimum_size: int = 1) -> Callable[[Metric], Metric]:
 def applicable(size: int) -> dict[str, Metric]:
     """The registered metrics that are defined for images whose shorter side is `size`."""
     return {name: function for name, function in METRICS.items() if size >= _MINIMUM_SIZE[name]}
-
-
-def with_features(lpips: Metric | None = None, identity: Metric | None = None) -> dict[str, Metric]:
-    """METRICS plus those whose network is given; `features.LPIPS` and `ArcFace` are metrics themselves."""
-    given = {"lpips": lpips, "identity": identity}
-    return METRICS | {name: function for name, function in given.items() if function is not None}
 
 
 @metric("l2")

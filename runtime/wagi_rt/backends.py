@@ -98,9 +98,9 @@ def describe() -> dict[str, dict[str, Any]]:
 def open_engine(manifest: Manifest, choice: EngineChoice, chain: Chain) -> tuple[str, Engine, list[str]]:
     """The backend named, or with `auto` the first that works => (its name, itself, what was passed over).
 
-    chain: what will run first. UserError when it cannot run this bundle on that device.
+    choice: one that `check` let pass. chain: what will run first. UserError when it cannot run this bundle on
+    that device.
     """
-    check(choice)
     if choice.backend != AUTO:
         return choice.backend, engine_class(choice.backend)(manifest, choice, chain), []
     from wagi_rt.engines.base import parse_device

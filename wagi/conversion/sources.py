@@ -16,7 +16,7 @@ from wagi.checkpoint import State
 from wagi.conversion.machine import Refused
 from wagi.conversion.pickles import check_legacy_torch, check_torch_pickle, read_network
 from wagi.errors import UserError
-from wagi.files import file_sha256
+from wagi_rt.files import file_sha256
 
 # A PyTorch file before 1.6 starts with this pickled number.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

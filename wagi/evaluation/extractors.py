@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from wagi.errors import UserError
 from wagi.evaluation.protocols import MEASURES, Protocol
 from wagi.features import LPIPS, ArcFace, FeatureFiles
-from wagi.files import file_sha256
 from wagi.metrics import METRICS, Metric, applicable
 from wagi.standins import model
+from wagi_rt.files import file_sha256
 
 
 class Extractors:

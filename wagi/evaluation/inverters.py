@@ -62,7 +62,7 @@ class CheckpointInverter:
         import torch
 
         from wagi import checkpoint
-        from wagi.files import file_sha256
+        from wagi_rt.files import file_sha256
 
         content = checkpoint.read(path)
         self.device = torch.device(device)

@@ -17,9 +17,8 @@ import PIL
 from PIL import Image
 
 from wagi_rt import __version__, decoding, pictures
-from wagi_rt.commands.invert import announce, require_precision
+from wagi_rt.commands.invert import announce, open_session, require_precision
 from wagi_rt.console import put, say
-from wagi_rt.engines.base import EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
 
@@ -33,8 +32,7 @@ def bench(args: Namespace, started: float) -> int:
     prepared = time.perf_counter()
     content = _photo() if args.image is None else _read(args.image)
     started += time.perf_counter() - prepared
-    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
-    with Session(args.model, choice) as session:
+    with open_session(args) as session:
         require_precision(session, args.half)
         _once(session, content, 1)
         cold_start = (time.perf_counter() - started) * 1000

@@ -12,7 +12,14 @@ import numpy as np
 from PIL import Image as Pictures
 
 from wagi_rt import decoding, directions, face, latents, manifest, naive
-from wagi_rt.commands.invert import announce, check_face_options, face_finder, require_precision, work
+from wagi_rt.commands.invert import (
+    announce,
+    check_face_options,
+    face_finder,
+    open_session,
+    require_precision,
+    work,
+)  # fmt: skip
 from wagi_rt.commands.jobs import Job, make_places, make_plan
 from wagi_rt.commands.report import Report
 from wagi_rt.commands.stages import Image, Render, Square, Stages, put_file
@@ -56,11 +63,7 @@ def edit(args: Namespace) -> int:
     if not plan.jobs:
         return report.end()
     finder = face_finder(args)
-    from wagi_rt.engines.base import EngineChoice
-    from wagi_rt.session import Session
-
-    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
-    with Session(args.model, choice, naive=bool(args.compare or args.naive), editing=True) as session:
+    with open_session(args, bool(args.compare or args.naive), editing=True) as session:
         require_precision(session, args.half)
         unwind_on_signals()
         make_places(plan)

@@ -32,11 +32,7 @@ def invert(args: Namespace) -> int:
     if not plan.jobs:
         return report.end()
     finder = face_finder(args)
-    from wagi_rt.engines.base import EngineChoice
-    from wagi_rt.session import Session
-
-    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
-    with Session(args.model, choice, naive=bool(args.compare or args.naive)) as session:
+    with open_session(args, naive=bool(args.compare or args.naive)) as session:
         require_precision(session, args.half)
         unwind_on_signals()
         make_places(plan)
@@ -88,6 +84,15 @@ def _stages(session: Session, jobs: list[Job], args: Namespace, finder: Finder |
     from wagi_rt.commands.whole import PhotoStages
 
     return PhotoStages(session, jobs, args, Inversions(session), finder, measured)
+
+
+def open_session(args: Namespace, naive: bool = False, editing: bool = False) -> Session:
+    """The session that the options ask for, see wagi_rt.load."""
+    from wagi_rt.engines.base import EngineChoice
+    from wagi_rt.session import Session
+
+    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
+    return Session(args.model, choice, naive, editing)
 
 
 def announce(session: Session) -> None:
