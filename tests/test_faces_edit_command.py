@@ -63,6 +63,16 @@ def test_the_difference_of_each_edit_is_added_to_the_photo(large, tmp_path, caps
     assert untouched.mean() > 0.5 and (after[untouched] == before[untouched]).all()
 
 
+def test_replaced_faces_are_the_edits_themselves(folder, tmp_path):
+    """An edit that changes nothing, put back whole, is what `invert` puts back."""
+    edit(folder, "-o", tmp_path / "edit.png", "--set", "yaw=0", "--paste", "replace")
+    assert run_cli("invert", folder / "party.png", "--fit", "face", "--quads", folder / "quads.json", "-o",
+                   tmp_path / "invert.png") == 0  # fmt: skip
+    edited, inverted = (pixels(tmp_path / f"{name}.png").astype(int) for name in ("edit", "invert"))
+    assert np.abs(edited - inverted).max() <= 2
+    assert np.abs(edited - pixels(folder / "party.png")).max() > 20
+
+
 def test_naive_edits_and_the_sheet(folder, tmp_path):
     """Naive edits are differences too; the sheet has a row for each face."""
     edit(folder, "-o", tmp_path / "a.png", "--set", "skin=1", "--faces", "2", "--naive", tmp_path / "naive",

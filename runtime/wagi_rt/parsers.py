@@ -35,8 +35,6 @@ Results go to stdout, progress and errors to stderr.
 Exit status: 0 done, 1 at least one image failed (the others are done), 2 wrong usage.
 """
 
-_PASTE = "put the face back, soft at its borders, or only what changed (default replace)"
-
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Asks for the terminal's width itself: argparse would import shutil and its compressors for it."""
@@ -107,7 +105,7 @@ def _add_invert(invert: argparse.ArgumentParser) -> None:
     )
     _add_engine(invert)
     _add_run(invert)
-    _add_face_options(invert).add_argument("--paste", choices=("replace", "difference"), help=_PASTE)
+    _add_face_options(invert)
     add(
         "--compare",
         metavar="SHEET",
@@ -125,19 +123,20 @@ def _add_invert(invert: argparse.ArgumentParser) -> None:
     add("-v", "--verbose", action="store_true", help="also measure and show the error of each image")
 
 
-def _add_face_options(parser: argparse.ArgumentParser) -> Any:
+def _add_face_options(parser: argparse.ArgumentParser) -> None:
     """--fit, and the group of options that go with --fit face."""
     parser.add_argument("--fit", choices=("crop", "pad", "stretch", "face"), default="crop",
         help="how a picture becomes square: its centre, white bars, or stretched (default crop); face: each "
         "face is found, turned upright, inverted or edited, and put back into the whole photo")  # fmt: skip
-    group = parser.add_argument_group("with --fit face")
-    add = group.add_argument
+    add = parser.add_argument_group("with --fit face").add_argument
     add("--faces", type=_faces, metavar="all|largest|N", help="which faces of a photo (default all)")
     add("--quads", metavar="FILE",
         help="JSON with the faces' corners or landmarks, as --json prints them: no detector")  # fmt: skip
+    add("--paste", choices=("replace", "difference"),
+        help="put faces back, soft at the borders (default), or "
+        "only add what changed (default of edits)")  # fmt: skip
     add("--faces-out", metavar="DIR", help="also write the faces' squares into this folder")
     add("--strip", action="store_true", help="leave EXIF and XMP out of the outputs (the profile stays)")
-    return group
 
 
 def _faces(text: str) -> str:
@@ -166,7 +165,7 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     _add_engine(edit)
     _add_run(edit)
     _add_face_options(edit)
-    edit.set_defaults(paste=None, latents=None)
+    edit.set_defaults(latents=None)
 
 
 def _add_edits(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +194,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     _add_edits(bulk)
     _add_engine(bulk, "CPU threads of each worker (default 1)")
     _add_reading(bulk)
-    _add_face_options(bulk).add_argument("--paste", choices=("replace", "difference"), help=_PASTE)
+    _add_face_options(bulk)
     bulk.set_defaults(naive=None, latents=None, compare=None, json=False, skip_existing=False)
 
 

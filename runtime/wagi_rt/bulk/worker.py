@@ -65,7 +65,7 @@ def _open(args: Namespace) -> Stages:
     render: Render = Inversions(session)
     if args.editing:
         wanted = read_edits(session.manifest, args.set, args.direction)
-        render = Edits(session, [wanted], based=finder is not None)
+        render = Edits(session, [wanted], based=finder is not None and args.paste != "replace")
     if finder is None:
         return Stages(session, [], args, render, measured=True)
     return PhotoStages(session, [], args, render, finder, measured=True)

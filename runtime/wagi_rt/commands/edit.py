@@ -82,7 +82,7 @@ def _stages(
         return EditStages(session, jobs, args, Edits(session, edits))
     from wagi_rt.commands.whole import PhotoStages
 
-    return PhotoStages(session, jobs, args, Edits(session, edits, based=True), finder)
+    return PhotoStages(session, jobs, args, Edits(session, edits, based=args.paste != "replace"), finder)
 
 
 def listing(bundle: Manifest) -> list[str]:
