@@ -65,6 +65,13 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "runtime/wagi_rt/commands/whole.py": [
         ("(of(square.base))", "(square.result.input)", "test_faces_edit_command.py"),
     ],
+    # The table of edits along directions.
+    "wagi/experiments/edits.py": [
+        ("- self.shift - compared.inversion.ws", "- compared.inversion.ws",
+         "test_edits_table.py::test_the_table_of_edits"),
+        ("k + 0.5 * (before - after)", "k - 0.5 * (before - after)",
+         "test_edits_table.py::test_the_lowest_of_a_parabola"),
+    ],
     # Losses by themselves.
     "wagi/losses.py": [
         ("_difference(x, y), k + 1)", "_difference(x, y), k)", "test_wavelet_loss.py"),

@@ -3,7 +3,7 @@
 No face data set has them; a renderer whose random choices each have their own stream does (decision 38).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,18 +58,24 @@ class Pairs:
 
     def chosen(self, change: Edit | None) -> list[int]:
         """Indices of the portraits that the edit can be applied to; None is the edit of nothing."""
-        found: list[int] = []
-        for index in range(100 * self.count):
-            if change is None or change.apply(dataset.portrait(self.seed, index)) is not None:
-                found.append(index)
-            if len(found) == self.count:
-                return found
-        assert change is not None
-        raise UserError(f"{change.text}: applies to hardly any portrait; make it smaller", 2)
+        if change is None:
+            return list(range(self.count))
+        portraits = ((k, dataset.portrait(self.seed, k)) for k in range(100 * self.count))
+        found = list(islice((k for k, one in portraits if change.apply(one)), self.count))
+        if len(found) < self.count:
+            raise UserError(f"{change.text}: applies to hardly any portrait; make it smaller", 2)
+        return found
 
-    def __call__(self, change: Edit | None) -> Iterator[Pair]:
-        """The pairs of one edit, in the order of the data set."""
-        for index in self.chosen(change):
+    def fits(self, change: Edit | None) -> bool:
+        """True when the edit can be applied to as many portraits as are asked for."""
+        try:
+            return bool(self.chosen(change))
+        except UserError:
+            return False
+
+    def __call__(self, change: Edit | None, indices: Sequence[int] | None = None) -> Iterator[Pair]:
+        """The pairs of one edit, in the order of the data set; of these portraits, which it must fit."""
+        for index in self.chosen(change) if indices is None else indices:
             portrait = dataset.portrait(self.seed, index)
             source = self._kept(SOURCE, index, portrait)
             found = source

@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wagi.editing import boundaries, world
-from wagi.editing.attributes import ATTRIBUTES, Attribute, read_labels
-from wagi.editing.judging import Judged, Reader, auc, code_reader, judge
+from wagi.editing.attributes import Attribute, read_labels
+from wagi.editing.judging import Judged, Reader, auc, code_reader, judge, portrait_reader
 from wagi.editing.shifts import pair_directions, scene_pairs
 from wagi.editing.world import World
 from wagi.errors import UserError
@@ -80,13 +80,9 @@ def _worlds(
         held, found_in = both.part(slice(count)), both.part(slice(count, None))
         return found_in, held, code_reader(model, found_in.codes, found_in.values)
 
-    def reader(images: Tensor) -> np.ndarray:
-        params = predict(images).numpy()
-        return np.stack([one.of(params) for one in ATTRIBUTES.values()], axis=1)
-
     held = world.portraits(model, args.heldout or args.data, args.keep, 0, args.holdout)
     found_in = world.portraits(model, args.data, args.keep, args.holdout, None)
-    return found_in, held, reader
+    return found_in, held, portrait_reader(predict)
 
 
 def _wanted(names: list[str], found_in: World) -> list[Attribute]:

@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from wagi.editing.attributes import ATTRIBUTES
 from wagi.model import NaiveInverter
 
 STRENGTHS = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
@@ -84,6 +85,16 @@ def code_reader(model: NaiveInverter, codes: np.ndarray, values: np.ndarray) -> 
     """Values from pictures by way of E0: ridge regression on codes [N, L, D] with values [N, A]."""
     fitted = Ridge(_RIDGE_OF_CODES).fit(codes.mean(axis=1), values)
     return lambda images: fitted.predict(model.encode(images).mean(dim=1).numpy()).reshape(len(images), -1)
+
+
+def portrait_reader(predict: Callable[[Tensor], Tensor]) -> Reader:
+    """Values of ATTRIBUTES from pictures; predict: images => portraits' standardised parameters [N, 133]."""
+
+    def reader(images: Tensor) -> np.ndarray:
+        params = predict(images).numpy()
+        return np.stack([one.of(params) for one in ATTRIBUTES.values()], axis=1)
+
+    return reader
 
 
 def judge(

@@ -11,6 +11,8 @@ EXPERIMENTS: dict[str, str] = {
     "regression": "wagi.experiments.regression",
     "subbands": "wagi.experiments.subbands",
     "edit": "wagi.experiments.edit",
+    "edits": "wagi.experiments.edits",
+    "figure5": "wagi.experiments.figure5",
     "samples": "wagi.experiments.samples",
     "ood": "wagi.experiments.ood",
     "detail": "wagi.experiments.detail",

@@ -1,6 +1,6 @@
 """Comparison sheets: rows or columns of images with their names, as PNG or JPEG."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,19 @@ def comparison(columns: Mapping[str, Tensor], repeat: int = 1) -> np.ndarray:
     for k, title in enumerate(list(columns) * min(repeat, -(-n // lines))):
         draw.text((k * size + size / 2, TITLE / 2), title, (0, 0, 0), _font(draw, title, size), anchor="mm")
     return np.asarray(drawn)
+
+
+def with_labels(sheet: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """A comparison with the name of each line left of it, read upwards."""
+    size = (len(sheet) - TITLE) // len(labels)
+    whole = Image.new("RGB", (TITLE + sheet.shape[1], len(sheet)), (255, 255, 255))
+    whole.paste(Image.fromarray(sheet), (TITLE, 0))
+    for k, label in enumerate(labels):
+        strip = Image.new("RGB", (size, TITLE), (255, 255, 255))
+        draw = ImageDraw.Draw(strip)
+        draw.text((size / 2, TITLE / 2), label, (0, 0, 0), _font(draw, label, size), anchor="mm")
+        whole.paste(strip.rotate(90, expand=True), (0, TITLE + k * size))
+    return np.asarray(whole)
 
 
 def _font(draw: ImageDraw.ImageDraw, text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
