@@ -100,6 +100,33 @@ def test_a_photo_turned_by_exif_and_not_square(tab, session, tmp_path):
     assert np.abs(saved(tab).astype(int) - wanted).mean() < 1
 
 
+def test_the_square_is_chosen_in_the_photo(tab, session, tmp_path):
+    """Moved to the top by keys, in a photo whose centre would cut the face."""
+    photo = Image.new("RGB", (150, 220), "white")
+    photo.paste(Image.open(SAMPLES[4]).resize((150, 150)))
+    photo.save(tmp_path / "tall.png")
+    open_photo(tab, tmp_path / "tall.png")
+    before = saved(tab)
+    tab.click("#reframe")
+    tab.wait("document.querySelector('#framing').open")
+    tab.run("document.querySelector('#photo').focus()")
+    for _ in range(20):  # a fiftieth of its side each time, and no further than there is photo
+        tab.press("ArrowUp")
+    tab.run("document.querySelector('#status').textContent = ''")
+    tab.click("#frame-use")
+    tab.wait("document.querySelector('#status').textContent.startsWith('tall.png: inverted')")
+    wanted = session.invert(photo.crop((0, 0, 150, 150)))[0].image
+    assert far(saved(tab), wanted) <= LEVELS and far(before, wanted) > 50
+
+
+def test_the_camera(tab):
+    tab.click("#camera")
+    tab.wait("document.querySelector('#booth').open && document.querySelector('#video').videoWidth")
+    tab.click("#shoot")
+    tab.wait("document.querySelector('#status').textContent.startsWith('camera-1.png: inverted')")
+    assert tab.run("document.querySelector('#video').srcObject.active") is False
+
+
 def test_what_is_no_picture_costs_one_line(tab, tmp_path):
     before = tab.run("document.querySelectorAll('#photos li').length")
     for name, content, said in (
@@ -113,7 +140,11 @@ def test_what_is_no_picture_costs_one_line(tab, tmp_path):
         tab.wait(f"document.querySelector('#fault').textContent.startsWith('{name}: ')")
         line = tab.run("document.querySelector('#fault').textContent")
         assert said in line and "\n" not in line
-    assert tab.run("document.querySelectorAll('#photos li').length") == before
+    tab.choose("#choose", tmp_path / "notes.txt", tmp_path / "empty.png", SAMPLES[5])  # the good one is done
+    tab.wait(f"document.querySelector('#status').textContent.startsWith('{SAMPLES[5].name}: inverted')")
+    lines = str(tab.run("document.querySelector('#fault').textContent")).split("\n")
+    assert [line.split(":")[0] for line in lines] == ["notes.txt", "empty.png"]
+    assert tab.run("document.querySelectorAll('#photos li').length") == before + 1
     assert tab.run("document.querySelector('#fault').getAttribute('role')") == "alert"
 
 

@@ -15,19 +15,25 @@ if TYPE_CHECKING:
 _SHARE, _FAR = 0.99, 2.0
 
 
+def furthest(errors: NaiveErrors | None) -> float | None:
+    """The error (L2 at R) beyond which the generator does not know a picture; None where nobody measured."""
+    limit = errors.quantiles.get(_SHARE) if errors else None
+    return None if limit is None else _FAR * limit
+
+
 def far(errors: NaiveErrors | None, naive_r: np.ndarray, image: np.ndarray) -> str:  # [3, R, R], [3, S, S]
     """The sentence that the generator cannot show a picture, so that no edit will look right; else "".
 
     errors: the bundle's, if it has recorded them.
     """
-    limit = errors.quantiles.get(_SHARE) if errors else None
+    limit = furthest(errors)
     if limit is None:
         return ""
     image_r = area_resize(image[None], naive_r.shape[-1])[0]
     error = float(np.square(naive_r - image_r, dtype=np.float64).mean())
-    if error <= _FAR * limit:
+    if error <= limit:
         return ""
     return (
         f"the naive inversion of this picture is far from it (L2 {error:.2g}, of held-out pictures at most "
-        f"{limit:.2g})"
+        f"{limit / _FAR:.2g})"
     )

@@ -15,7 +15,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from wagi_rt import files
+from wagi_rt import files, naive
 from wagi_rt.chain import EDIT_RESULTS, Chain, opening
 from wagi_rt.commands import assets
 from wagi_rt.console import say
@@ -25,7 +25,6 @@ from wagi_rt.manifest import Manifest, read
 
 SOURCES = Path(__file__).resolve().parent.parent / "page"
 LIMIT = 256 << 20  # characters of a page: browsers hold no much longer texts
-_FAR = (0.99, 2.0)  # twice the error that 99 of 100 held-out pictures stay below, as wagi_rt.face
 # Nothing is loaded from anywhere; only our own scripts, by their hashes, and what they make themselves.
 _POLICY = (
     "default-src 'none'; script-src {scripts} blob: 'wasm-unsafe-eval'; worker-src blob:; "
@@ -77,8 +76,6 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     edit = manifest.edit.yielding(*EDIT_RESULTS, "edit_naive")
     graphs = {name: manifest.graphs[name].file for name in {**inversion.graphs, **edit.graphs}}
     builds = assets.BUILDS.items()
-    share, factor = _FAR
-    errors = manifest.naive_errors.quantiles if manifest.naive_errors else {}
     return {
         "name": manifest.name,
         "size": manifest.size,
@@ -90,7 +87,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             for name, file in graphs.items()
         },
         "directions": [{**one.facts.facts(), "file": one.file} for one in manifest.directions.values()],
-        "far": factor * errors[share] if share in errors else None,
+        "far": naive.furthest(manifest.naive_errors),
         "runtimes": {name: dict(zip(("module", "wasm"), build, strict=True)) for name, build in builds},
     }
 

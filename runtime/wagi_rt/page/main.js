@@ -2,6 +2,7 @@
 
 import { Engine } from './engine.js';
 import { faster } from './faster.js';
+import { Frame } from './frame.js';
 import { Sliders } from './sliders.js';
 import { listen, showSamples } from './sources.js';
 import { Stage } from './stage.js';
@@ -14,6 +15,7 @@ const model = JSON.parse($('model').textContent);
 const first = new Engine(({ done, total, what }) => progress(done / total, what));
 const stage = new Stage();
 const strip = new Strip($('photos'), select, remove);
+const frame = new Frame(refit);
 const sliders = new Sliders($('sliders'), model.directions, edit);
 const photos = []; // {key, name, blob, fit, state, strengths, drawn, views, errors, times, engine}
 let engine = first;
@@ -26,6 +28,7 @@ let opened = 0;
 function open(blob, name) {
   const known = photos.find((photo) => photo.blob === blob);
   if (known) return select(known);
+  fault('');
   const photo = { key: ++opened, name, blob, fit: $('fit').value, state: 'waiting' };
   photo.strengths = photo.drawn = model.directions.map(() => 0);
   const first = !photos.some((other) => other.state === 'waiting');
@@ -59,9 +62,16 @@ function select(photo) {
 function remove(photo) {
   const place = photos.indexOf(photo);
   photos.splice(place, 1);
-  strip.remove(photo);
+  const next = photos[Math.min(place, photos.length - 1)] ?? null;
+  strip.remove(photo, next);
   photo.engine?.call('forget', photo.key);
-  if (photo === current) select(photos[Math.min(place, photos.length - 1)] ?? null);
+  if (photo === current) select(next);
+}
+
+/** Another square of a photo. fit: as picture.js takes it. */
+function refit(photo, fit) {
+  Object.assign(photo, { fit, state: 'waiting' });
+  work();
 }
 
 function edit(strengths) {
@@ -96,7 +106,6 @@ async function invert(photo) {
     Object.assign(photo, { state: 'done', views, errors: found.errors, times: found.times });
     photo.drawn = model.directions.map(() => 0);
     strip.update(photo);
-    fault('');
     say([`${photo.name}: inverted in ${duration(found.times.invert)}`, ...found.notes].join('; '));
   } catch (error) {
     if (stepBack(error)) return;
@@ -167,7 +176,7 @@ function show() {
   if (views) stage.show({ ...views, left, right: views.result }, label, edited ? 'WaGI, edited' : 'WaGI');
   else stage.show(waiting ? { input: waiting, left: waiting, right: waiting } : null, LABELS.input, 'Inverting');
   sliders.show(views ? current.strengths : null);
-  $('save').disabled = !views;
+  $('save').disabled = $('reframe').disabled = !views;
   $('reset').disabled = !current?.strengths.some(Boolean);
   for (const cell of document.querySelectorAll('[data-time]')) {
     const time = current?.times?.[cell.dataset.time];
@@ -202,8 +211,10 @@ function say(text) {
   say.timer = setTimeout(() => ($('status').textContent = ''), 6000);
 }
 
+/** A line more about what went wrong; none takes all lines away. */
 function fault(text) {
-  $('fault').textContent = text;
+  const shown = $('fault').textContent;
+  $('fault').textContent = text && shown && shown !== text ? `${shown}\n${text}` : text;
   if (text) say('');
 }
 
@@ -237,10 +248,9 @@ async function start() {
   $('save').addEventListener('click', save);
   $('reset').addEventListener('click', () => edit(model.directions.map(() => 0)));
   $('fit').addEventListener('change', () => {
-    if (!current) return;
-    Object.assign(current, { fit: $('fit').value, state: 'waiting' });
-    work();
+    if (current) refit(current, $('fit').value);
   });
+  $('reframe').addEventListener('click', () => frame.open(current));
   $('fault').addEventListener('click', () => fault(''));
   $('theme').addEventListener('click', () => {
     const dark = getComputedStyle(document.body).colorScheme.includes('dark') && matchMedia('(prefers-color-scheme: dark)').matches;

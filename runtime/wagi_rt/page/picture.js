@@ -29,16 +29,23 @@ export async function decode(blob, name) {
 /**
  * The square that the model sees: {pixels: Uint8ClampedArray [size, size, 3], notes}.
  *
- * fit: "crop" takes the largest centred square, "pad" adds white bars, "stretch" ignores the aspect.
+ * fit: "crop" takes the largest centred square, "pad" adds white bars, "stretch" ignores the aspect; or the
+ * box {left, top, width, height} that a user chose.
  */
 export function square(bitmap, size, fit) {
   const { width, height } = bitmap;
   const done = { crop: 'its centre is used', pad: 'padded with white', stretch: 'stretched' }[fit];
-  const notes = width === height ? [] : [`not square, ${done}`];
+  const notes = width === height || !done ? [] : [`not square, ${done}`];
   if (fit === 'pad' && width !== height) return { pixels: padded(bitmap, size), notes };
-  const side = Math.min(width, height);
-  const box = fit === 'stretch' ? { width, height } : { width: side, height: side };
+  const whole = { left: 0, top: 0, width, height };
+  const box = { crop: centre(bitmap), pad: whole, stretch: whole }[fit] ?? fit;
   return { pixels: resize(box, { width: size, height: size }, reader(bitmap, box)), notes };
+}
+
+/** The largest centred square of a picture. */
+export function centre({ width, height }) {
+  const side = Math.min(width, height);
+  return { left: (width - side) >> 1, top: (height - side) >> 1, width: side, height: side };
 }
 
 /** The whole picture in the middle of a white square. */
@@ -47,7 +54,8 @@ function padded(bitmap, size) {
   const [width, height] = [bitmap.width, bitmap.height].map((side) =>
     Math.max(1, even((side * size) / longest)),
   );
-  const small = resize(bitmap, { width, height }, reader(bitmap, bitmap));
+  const whole = { left: 0, top: 0, width: bitmap.width, height: bitmap.height };
+  const small = resize(whole, { width, height }, reader(bitmap, whole));
   const pixels = new Uint8ClampedArray(size * size * 3).fill(255);
   const left = (size - width) >> 1;
   const top = (size - height) >> 1;
@@ -61,17 +69,15 @@ function even(x) {
   return Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
 }
 
-/** A function that reads rows of the box in the middle of a picture, laid on white: (y, count) => RGBA. */
-function reader(bitmap, box) {
-  const left = (bitmap.width - box.width) >> 1;
-  const top = (bitmap.height - box.height) >> 1;
+/** A function that reads rows of a box of a picture, laid on white: (y, count) => RGBA. */
+function reader(bitmap, { left, top, width }) {
   return (y, count) => {
-    const canvas = new OffscreenCanvas(box.width, count);
+    const canvas = new OffscreenCanvas(width, count);
     const context = canvas.getContext('2d', { willReadFrequently: true, colorSpace: 'srgb' });
     context.fillStyle = '#fff';
-    context.fillRect(0, 0, box.width, count);
-    context.drawImage(bitmap, left, top + y, box.width, count, 0, 0, box.width, count);
-    return context.getImageData(0, 0, box.width, count).data;
+    context.fillRect(0, 0, width, count);
+    context.drawImage(bitmap, left, top + y, width, count, 0, 0, width, count);
+    return context.getImageData(0, 0, width, count).data;
   };
 }
 

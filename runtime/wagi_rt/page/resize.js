@@ -24,7 +24,7 @@ function windows(from, to) {
     const end = Math.min(from, Math.trunc(centre + SUPPORT * stretch + 0.5));
     const raw = Array.from({ length: end - first }, (_, k) => lanczos((first + k - centre + 0.5) / stretch));
     const total = raw.reduce((sum, weight) => sum + weight, 0);
-    return { first, weights: raw.map((weight) => round((weight / total) * ONE)) };
+    return { first, weights: Float64Array.from(raw, (weight) => round((weight / total) * ONE)) };
   });
 }
 
@@ -33,11 +33,24 @@ function round(x) {
   return Math.sign(x) * Math.floor(Math.abs(x) + 0.5);
 }
 
-/** A weighted sum of values `step` apart as 8 bit. */
-function blend(values, start, step, weights) {
-  let sum = ONE / 2;
-  for (let k = 0; k < weights.length; k++) sum += values[start + k * step] * weights[k];
-  return Math.floor(sum / ONE); // the caller's array clips
+/**
+ * Sums of RGB values, one for each window, as 8 bit: what Pillow does along a row, and down a column.
+ *
+ * start: of the line in values; step: between values along it, each at least three wide.
+ */
+function blend(values, start, step, windows, made, at, stride) {
+  for (const { first, weights } of windows) {
+    let [red, green, blue] = [ONE / 2, ONE / 2, ONE / 2];
+    for (let k = 0, i = start + first * step; k < weights.length; k++, i += step) {
+      red += values[i] * weights[k];
+      green += values[i + 1] * weights[k];
+      blue += values[i + 2] * weights[k];
+    }
+    made[at] = Math.floor(red / ONE); // the array clips
+    made[at + 1] = Math.floor(green / ONE);
+    made[at + 2] = Math.floor(blue / ONE);
+    at += stride;
+  }
 }
 
 /**
@@ -47,22 +60,16 @@ function blend(values, start, step, weights) {
  * is never in memory a second time.
  */
 export function resize(from, to, rows, strip = 256) {
+  const line = to.width * 3;
   const across = windows(from.width, to.width);
-  const narrow = new Uint8ClampedArray(from.height * to.width * 3);
+  const narrow = new Uint8ClampedArray(from.height * line);
   for (let top = 0; top < from.height; top += strip) {
     const count = Math.min(strip, from.height - top);
     const source = rows(top, count);
-    for (let y = 0, at = top * to.width * 3; y < count; y++) {
-      for (const { first, weights } of across) {
-        const start = (y * from.width + first) * 4;
-        for (let c = 0; c < 3; c++) narrow[at++] = blend(source, start + c, 4, weights);
-      }
-    }
+    for (let y = 0; y < count; y++) blend(source, y * from.width * 4, 4, across, narrow, (top + y) * line, 3);
   }
-  const line = to.width * 3;
+  const down = windows(from.height, to.height);
   const made = new Uint8ClampedArray(to.height * line);
-  windows(from.height, to.height).forEach(({ first, weights }, y) => {
-    for (let x = 0; x < line; x++) made[y * line + x] = blend(narrow, first * line + x, line, weights);
-  });
+  for (let x = 0; x < line; x += 3) blend(narrow, x, line, down, made, x, line);
   return made;
 }

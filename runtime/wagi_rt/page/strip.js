@@ -42,8 +42,12 @@ export class Strip {
     if (radio) radio.checked = true;
   }
 
-  remove(photo) {
-    this.items.get(photo)?.remove();
+  /** Take a photo away; the keyboard's focus goes from it to `next`. */
+  remove(photo, next) {
+    const item = this.items.get(photo);
+    const focused = item?.contains(document.activeElement);
+    item?.remove();
     this.items.delete(photo);
+    if (focused) this.items.get(next)?.querySelector('input').focus();
   }
 }

@@ -63,9 +63,9 @@ async function invert(key, blob, name, fit) {
   bitmap.close();
   const image = toFloat(pixels);
   const prepared = performance.now() - started;
-  const tensor = { data: image, dims: [1, 3, model.size, model.size] };
-  const { found, milliseconds } = await timed(model.inversion, { image: tensor });
-  faces.set(key, found);
+  const given = { image: { data: image, dims: [1, 3, model.size, model.size] } };
+  const { found, milliseconds } = await timed(model.inversion, given);
+  faces.set(key, { ...given, ...found });
   const error = meanSquare(found.naive_r.data, found.image_r.data);
   if (model.far !== null && error > model.far)
     notes.push('the generator alone cannot show this picture, so edits may not look right: is the face aligned?');
