@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wagi_rt.errors import UserError
@@ -82,22 +82,28 @@ def matches(path: Path, sha256: str, thorough: bool = False) -> bool:
     return passes(path, lambda path: file_sha256(path) == sha256, sha256, thorough=thorough)
 
 
-def write_beside(path: Path, content: bytes, lasting: bool = False) -> None:
-    """Write beside, then rename: the file is whole or not there, also after Ctrl-C. OSError if it fails.
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; at the end it becomes `path`, after an error it is gone.
 
-    lasting: also after a power cut, which costs a wait for the disk.
+    So a file is whole or not there, also after Ctrl-C. OSError if it fails.
     """
-    beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as stream:
-            stream.write(content)
-            if lasting:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(beside, path)
+        yield part
+        os.replace(part, path)
     finally:
         with suppress(OSError):
-            beside.unlink()
+            part.unlink()
+
+
+def write_beside(path: Path, content: bytes, lasting: bool = False) -> None:
+    """A whole file, see `beside`; lasting: also after a power cut, which costs a wait for the disk."""
+    with beside(path) as part, open(part, "wb") as stream:
+        stream.write(content)
+        if lasting:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def write_atomic(path: Path, content: bytes) -> None:

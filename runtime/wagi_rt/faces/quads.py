@@ -45,7 +45,9 @@ class Found(NamedTuple):
 
 
 class Quads:
-    """A file's faces by photo."""
+    """A file's faces by photo; a subclass may read other things of them (`parsed`)."""
+
+    form = '{photo: [{"quad": [[x, y], ...]}, ...]}'
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """UserError in one line for a file that is not of the form above."""
@@ -56,27 +58,31 @@ class Quads:
             detail = getattr(error, "strerror", None) or "not UTF-8"
             raise UserError(f"{path}: cannot be read ({detail}); check the path", status=2) from None
         try:
-            self._faces = {photo: [_face(face) for face in faces] for photo, faces in _entries(text)}
+            self._entries = {photo: self.parsed(faces) for photo, faces in _entries(text)}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             detail = " ".join(str(error).split())
-            raise UserError(
-                f'{path}: not of the form {{photo: [{{"quad": [[x, y], ...]}}, ...]}} ({detail}); mend it',
-                status=2,
-            ) from None
+            raise UserError(f"{path}: not of the form {self.form} ({detail}); mend it", status=2) from None
         except UserError as error:
             raise UserError(f"{path}: {error}", status=2) from None
 
+    def parsed(self, faces: Any) -> Any:
+        """The faces of one photo; ValueError and the like, or UserError, for what is none."""
+        return [parse(face) for face in faces]
+
+    def entry(self, photo: str) -> Any:
+        """The photo's faces as `parsed`; UserError when the file does not have it."""
+        if photo in self._entries:
+            return self._entries[photo]
+        name = os.path.basename(photo)
+        same = [faces for key, faces in self._entries.items() if os.path.basename(key) == name]
+        if len(same) != 1:
+            have = "several photos of this name" if same else "no faces of this photo"
+            raise UserError(f"{photo}: {self._path} has {have}; name it there by its path")
+        return same[0]
+
     def of(self, photo: str) -> list[Found]:
-        """The photo's faces, the largest first; UserError when the file does not have it."""
-        faces = self._faces.get(photo)
-        if faces is None:
-            name = os.path.basename(photo)
-            same = [faces for key, faces in self._faces.items() if os.path.basename(key) == name]
-            if len(same) != 1:
-                have = "several photos of this name" if same else "no faces of this photo"
-                raise UserError(f"{photo}: {self._path} has {have}; name it there by its path")
-            faces = same[0]
-        return sorted(faces, key=lambda found: found.side, reverse=True)
+        """The photo's faces, the largest first. Errors as `entry`."""
+        return sorted(self.entry(photo), key=lambda found: found.side, reverse=True)
 
 
 class Finder:
@@ -117,8 +123,8 @@ def _entries(text: str) -> Iterator[tuple[str, list[Any]]]:
         yield from ((line["input"], line["faces"]) for line in lines if "error" not in line)
 
 
-def _face(face: dict[str, Any]) -> Found:
-    """ValueError and the like, or UserError, for what is no face."""
+def parse(face: dict[str, Any]) -> Found:
+    """A face out of JSON; ValueError and the like, or UserError, for what is none."""
     known = None
     if "eyes" in face:
         eyes, mouth = (_points(face[name], 2, name) for name in ("eyes", "mouth"))
