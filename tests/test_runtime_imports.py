@@ -32,6 +32,8 @@ RUNTIME_TOOLS = {
     "faces/conversion.py": {"onnx", "tflite"},
     "bulk/cluster.py": {"ray"},
     "bulk/table.py": {"pyarrow"},
+    "videos/clips.py": {"av"},
+    "videos/writing.py": {"av"},
 }
 
 BLOCKER = f"""

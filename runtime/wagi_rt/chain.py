@@ -153,8 +153,9 @@ DECODE = Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),)
 KEEP_DETAIL = Step("keep_detail", ("drawn", "image"), ("result",))
 MOVE_DETAIL = Step("move_detail", ("drawn", "image", "flow", "shares"), ("result",))
 
+ENCODING = Chain(("image",), (SHRINK, ENCODER), ("ws",))
 # The start of an inversion, to what every later edit of the picture needs.
-OPENING = Chain(("image",), (SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY), ("image_r", "ws", "naive_r"))
+OPENING = Chain(("image",), (*ENCODING.steps, PREFIX, NAIVE, LOW_FIDELITY), ("image_r", "ws", "naive_r"))
 
 
 # The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
@@ -170,7 +171,7 @@ def at_latents(aligner: str, full_detail: bool = False) -> Chain:
     """An inversion at latents that are given in place of the encoder's, with all that `edit` reads of it."""
     whole = inversion(aligner, full_detail)
     given = ("image_r", "ws", *("image",) * full_detail)
-    steps = tuple(step for step in whole.steps if step not in (SHRINK, ENCODER))
+    steps = tuple(step for step in whole.steps if step not in ENCODING.steps)
     return Chain(given, steps, ("naive_r", "result", *_MORE[aligner]))
 
 

@@ -151,8 +151,13 @@ def _faces(text: str) -> str:
 
 def _add_edit(edit: argparse.ArgumentParser) -> None:
     add = edit.add_argument
-    add("inputs", nargs="*", metavar="INPUT", help="image files, folders of images, or - for stdin")
-    add("-o", "--output", metavar="OUT", help="as for invert; .gif with --sweep")
+    add(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="image files, folders of images, or - for stdin; one clip or frame_%%05d.png",
+    )
+    add("-o", "--output", metavar="OUT", help="as for invert; .gif with --sweep; a clip, or a pattern")
     add("--from", dest="kept", nargs="+", metavar="FILE",
         help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
     _add_edits(edit)
@@ -165,6 +170,7 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     _add_engine(edit)
     _add_run(edit)
     _add_face_options(edit)
+    _add_clip_options(edit)
     edit.set_defaults(latents=None)
 
 
@@ -196,6 +202,16 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     _add_reading(bulk)
     _add_face_options(bulk)
     bulk.set_defaults(naive=None, latents=None, compare=None, json=False, skip_existing=False)
+
+
+def _add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """Options of clips and numbered pictures."""
+    add = parser.add_argument_group("with a clip, or pictures like frame_%%05d.png").add_argument
+    add("--frames", metavar="A:B", help="only these frames, numbered from 0; B is not among them")
+    add("--smoothing", type=values.weight, metavar="W",
+        help="weight of a frame in its averages over time (default 0.2; 1: each by itself)")  # fmt: skip
+    add("--fps", type=values.seconds, metavar="N", help="frames per second of pictures (default 25)")
+    add("--preview", metavar="FILE", help="also draw some frames, before and after, into this picture")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

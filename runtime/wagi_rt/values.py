@@ -31,6 +31,16 @@ def seconds(text: str) -> float:
     return value
 
 
+def weight(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be over 0 and at most 1, not '{text}'")
+    return value
+
+
 def backend(text: str) -> str:
     if text not in NAMES:
         raise argparse.ArgumentTypeError(f"this version has no '{text}'; it has: {', '.join(NAMES)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from wagi_rt.bulk.ledger import Row
+from wagi_rt.commands.progress import duration
 from wagi_rt.console import say
 
 _EVERY = 5.0  # seconds between lines
@@ -71,14 +72,6 @@ class Progress:
 
     def _rate(self) -> float:
         return (self.written + self.failed) / self._seconds()
-
-
-def duration(seconds: float) -> str:
-    """3 h 20 min, 3 min 20 s, or 12 s."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
 
 
 def counted(number: int, thing: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as Pictures
 
-from wagi_rt import decoding, directions, face, latents, manifest, naive
+from wagi_rt import decoding, directions, face, latents, manifest, naive, videos
 from wagi_rt.commands.invert import (
     announce,
     check_face_options,
@@ -56,6 +56,13 @@ def edit(args: Namespace) -> int:
             "nothing to edit; use --set NAME=STRENGTH, --direction FILE=STRENGTH or --sweep", status=2
         )
     check_face_options(args)
+    if videos.is_moving(args.inputs, args.output):
+        from wagi_rt.commands.clips import edit_clip
+
+        return edit_clip(args, wanted)
+    for name in ("frames", "smoothing", "fps", "preview"):
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name}: goes with a clip or numbered pictures", status=2)
     plan = make_plan(
         args, also=(GIF,) if sweep else (), read=(latents.SUFFIX,) if args.kept else decoding.READ_SUFFIXES
     )
