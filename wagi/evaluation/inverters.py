@@ -92,13 +92,24 @@ class CheckpointInverter:
                 yield "the model gave values that are not numbers"
 
 
+def run_runtime(model: Path, *arguments: str) -> str:
+    """stdout of a wagi-rt command with a bundle; UserError in its words, unless it did its work or some."""
+    command = [sys.executable, "-m", "wagi_rt", *arguments, "-m", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    errors = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode and (done.returncode != 1 or not done.stdout):
+        reason = errors[-1].removeprefix("error: ") if errors else f"exit status {done.returncode}"
+        raise UserError(f"--model {model}: wagi-rt {arguments[0]} failed: {reason}")
+    return done.stdout
+
+
 class BundleInverter:
     """`wagi-rt invert` in a process of its own, on PNG files."""
 
     def __init__(self, path: Path, batch: int, options: Sequence[str] = ()) -> None:
         self.path, self.batch, self.options = path, batch, options
         self.chunk = max(batch, BUNDLE_CHUNK)
-        found = json.loads(self._run("info", "-m", str(path), "--json"))
+        found = json.loads(run_runtime(path, "info", "--json"))
         self.size = int(found["size"])
         self.facts = {
             "kind": "bundle",
@@ -110,16 +121,6 @@ class BundleInverter:
             "name": found["name"],
         }
 
-    def _run(self, *arguments: str) -> str:
-        """stdout of a wagi-rt command; UserError in its words, unless it did its work or some."""
-        command = [sys.executable, "-m", "wagi_rt", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True)
-        errors = [line for line in done.stderr.splitlines() if line.strip()]
-        if done.returncode and (done.returncode != 1 or not done.stdout):
-            reason = errors[-1].removeprefix("error: ") if errors else f"exit status {done.returncode}"
-            raise UserError(f"--model {self.path}: wagi-rt {arguments[0]} failed: {reason}")
-        return done.stdout
-
     def invert(self, pictures: Sequence[np.ndarray]) -> Iterator[Inverted | str]:
         from PIL import Image
 
@@ -129,8 +130,8 @@ class BundleInverter:
             files = [f"{index:06d}.png" for index in range(len(pictures))]
             for file, pixels in zip(files, pictures, strict=True):
                 Image.fromarray(pixels).save(inputs / file, compress_level=1)
-            out = self._run(
-                "invert", str(inputs), "-o", str(final), "--naive", str(naive), "-m", str(self.path),
+            out = run_runtime(
+                self.path, "invert", str(inputs), "-o", str(final), "--naive", str(naive),
                 "--batch", str(self.batch), "--format", "png", "--json", "-q", *self.options,
             )  # fmt: skip
             records = {Path(record["input"]).name: record for record in map(json.loads, out.splitlines())}

@@ -17,4 +17,5 @@ EXPERIMENTS: dict[str, str] = {
     "ood": "wagi.experiments.ood",
     "detail": "wagi.experiments.detail",
     "sheet": "wagi.experiments.sheet",
+    "flicker": "wagi.experiments.flicker",
 }
