@@ -32,6 +32,9 @@ BACKENDS = {
     "trt": "TensorRT",
 }
 TORCH = ("reference", "eager", "compile", "graph")
+# What is measured of an opened picture, beside whole inversions.
+TASKS = {"edit": "edit after inversion", "frame": "video frame, latents held"}
+_STEP = 0.1  # standard deviation of the change of the latents, of about one themselves
 Work = Callable[[np.ndarray], np.ndarray]
 SERIES = ("fp32", "fp16-weights", "bf16", "fp16")  # precisions
 
@@ -87,7 +90,7 @@ class Opener:
         self.checkpoint, self.bundles = checkpoint, bundles
         self.threads, self.device = threads, device
         self.timed: dict[Key, Times] = {}
-        self.opened: dict[tuple[str, str], Any] = {}  # (backend, precision) -> what runs it
+        self.opened: dict[tuple[str, str, str], Any] = {}  # (backend, precision, kind) -> what runs it
         self._pipelines: dict[str, Any] = {}
 
     @functools.cached_property
@@ -110,6 +113,35 @@ class Opener:
             return self._torch(key) if key.backend in TORCH else self._runtime(key)
         except UserError as error:
             raise Skip(str(error)) from None
+
+    def after(self, key: Key, task: str, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """The work of one of TASKS, the pictures [N, 3, S, S] opened before; Skip where it cannot be had."""
+        if key.backend in TORCH:
+            raise Skip("the runtime's backends only")
+        try:
+            session = self._once(key, lambda: self._session(key, editing=True), "editing")
+            kept = session.encode(images)
+            ws = kept["ws"]
+            step = np.random.default_rng(0).standard_normal(ws.shape[1:]).astype(np.float32)
+            moved = ws + _STEP * step
+            works = {
+                "edit": lambda: session.edit(kept, moved).image,
+                "frame": lambda: session.hold(images, ws)["result"],
+            }
+            works[task]()  # also compiles what compiles at the first run
+            return works[task]
+        except UserError as error:
+            raise Skip(str(error)) from None
+
+    def _session(self, key: Key, editing: bool = False) -> Session:
+        """By separate graphs where the backend's name says so."""
+        naive = "-" in key.backend
+        return Session(self.bundle(key.precision), self._choice(key), naive=naive, editing=editing)
+
+    def _choice(self, key: Key) -> EngineChoice:
+        name = key.backend.partition("-")[0]
+        device = "cuda" if name == "trt" else self.device
+        return EngineChoice(name, device, self.threads, key.precision if key.precision == "bf16" else None)
 
     def _torch(self, key: Key) -> Work:
         import torch
@@ -152,13 +184,10 @@ class Opener:
         return work
 
     def _runtime(self, key: Key) -> Work:
-        name, _, separate = key.backend.partition("-")
-        device = "cuda" if name == "trt" else self.device
-        choice = EngineChoice(name, device, self.threads, key.precision if key.precision == "bf16" else None)
-        bundle = self.bundle(key.precision)
+        choice, bundle = self._choice(key), self.bundle(key.precision)
         backends.check(choice)
-        if separate:
-            session = copy.copy(self._once(key, lambda: Session(bundle, choice, naive=True)))
+        if "-" in key.backend:
+            session = copy.copy(self._once(key, lambda: self._session(key)))
             session.engine, self.timed[key] = timed(session.engine)  # each batch writes down its own times
             return lambda images: session.run(images).image
         # Not through a Session, which refuses bf16 where its parity is low: the report states the parity.
@@ -168,9 +197,9 @@ class Opener:
         engine = self._once(key, lambda: backends.open_engine(manifest, choice, FUSED)[1])
         return lambda images: engine.run_chain(FUSED, {"image": images})["result"]
 
-    def _once(self, key: Key, make: Callable[[], Any]) -> Any:
+    def _once(self, key: Key, make: Callable[[], Any], kind: str = "") -> Any:
         """One backend in one precision, for all batch sizes: full-size models are large."""
-        name = key.backend, key.precision
+        name = key.backend, key.precision, kind
         if name not in self.opened:
             self.opened[name] = make()
         return self.opened[name]

@@ -29,7 +29,7 @@ SCHEMA = 1
 _CPU_BACKENDS, _GPU_BACKENDS = "reference,onnx,onnx-graphs,openvino", "reference,eager,graph"
 _PACKAGES = ("wagi", "numpy", "pillow", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "torch",
              "tensorrt-lean-cu13")  # fmt: skip
-_SECTIONS = ("memory", "cold-start")
+_SECTIONS = ("edits", "memory", "cold-start")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add("--warmup", type=int, default=1, metavar="N", help="rounds before the clock starts (default 1)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: one per core that may be used)")
     add("--gpu", action="store_true", help="measure on the CUDA GPU; one line and exit 0 where there is none")
-    add("--without", type=_words, default=[], metavar="A,B", help="leave out memory, cold-start")
+    add("--without", type=_words, default=[], metavar="A,B",
+        help="leave out edits (of opened pictures, and video frames), memory, cold-start")  # fmt: skip
     add("--machine", metavar="NAME", help="the machine's name in the report (default: the processor's)")
     add("--work", type=Path, default=ROOT / "build" / "bench", metavar="DIR",
         help="folder of the random models (default build/bench)")  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import floor, processes
-from benchmarks.candidates import TORCH, Key, Opener, Skip, Work, precisions
+from benchmarks.candidates import TASKS, TORCH, Key, Opener, Skip, Work, precisions
 from benchmarks.models import prepare
 from benchmarks.timing import Samples, interleave
 from wagi_rt import decoding, pictures, probes
@@ -48,11 +49,13 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
     calls: dict[Any, Callable[[], object]] = {
         key: (lambda work=work, batch=images[key.batch]: work(batch)) for key, work in works.items()
     }
+    calls |= _afterwards(opener, images, [] if "edits" in args.without else list(works))
     series = list(dict.fromkeys(key.precision for key in works))
     rate_works = {(precision, name): pair for precision in series
                   for name, pair in floor.rate_works(precision, device).items()}  # fmt: skip
     calls |= {key: work for key, (work, _) in rate_works.items()}
     samples = interleave(calls, args.rounds, args.warmup, lambda text: say(f"{manifest.name}: {text}"))
+    after = {key: samples.pop(key) for key in calls if isinstance(key, After)}
     rates = _rates({key: (samples.pop(key), amount) for key, (_, amount) in rate_works.items()})
     report = {
         "model": manifest.name,
@@ -64,6 +67,7 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
         "runs": [_entry(manifest, key, times, psnr[key], rates) for key, times in samples.items()],
         "skipped": {str(key): reason for key, reason in skipped.items()},
     }
+    report["after"] = [_entry_after(key, times, samples[key.key]) for key, times in after.items()]
     _compare(report["runs"])
     _add_graphs(report, opener, args.warmup)
     for opened in (works, calls, opener.timed, opener.opened):  # the processes need the memory
@@ -107,6 +111,35 @@ def _open(opener: Opener, keys: list[Key], say: Say) -> tuple[dict[Key, Work], d
             skipped[key] = str(reason)
             say(f"skipped: {key}: {reason}")
     return works, skipped
+
+
+class After(NamedTuple):
+    """One of TASKS, by one candidate: work on an opened picture."""
+
+    key: Key
+    task: str
+
+
+def _afterwards(opener: Opener, images: dict[int, np.ndarray], keys: list[Key]) -> dict[After, Callable]:
+    """The works on opened pictures of all candidates that have them."""
+    found = {}
+    for key in keys:
+        for task in TASKS:
+            with suppress(Skip):
+                found[After(key, task)] = opener.after(key, task, images[key.batch])
+    return found
+
+
+def _entry_after(after: After, times: Samples, inversion: Samples) -> dict[str, Any]:
+    """`of_inversion`: the median against that of the same candidate's inversion, of the same rounds."""
+    latency = times.statistics()
+    return {
+        **after.key._asdict(),
+        "task": after.task,
+        "latency_ms": latency,
+        "ms_per_image": round(latency["p50"] / after.key.batch, 3),
+        "of_inversion": round(latency["p50"] / inversion.statistics()["p50"], 3),
+    }
 
 
 def _rates(found: dict[tuple[str, str], tuple[Samples, float]]) -> dict[str, floor.Rates]:
@@ -191,12 +224,12 @@ def _multiple(milliseconds: float, least: float) -> float | None:
 
 
 def _add_processes(report: dict[str, Any], opener: Opener, scratch: Path, threads: int, say: Say) -> None:
-    """Peak memory and cold start of the first batch size's candidates, each in processes of its own."""
+    """Peak memory, first use and cold start of single pictures, each in processes of its own."""
     photo = processes.write_photo(scratch, report["size"])
-    batch = report["runs"][0]["batch"]
-    for run in report["runs"]:
+    edits = [run for run in report["after"] if run["task"] == "edit"]
+    for run in [*report["runs"], *edits] if report["runs"][0]["batch"] == 1 else ():
         name, precision = run["backend"], run["precision"]
-        if batch != 1 or run["batch"] != 1 or name not in ("reference", "onnx", "openvino"):
+        if run["batch"] != 1 or name not in ("reference", "onnx", "openvino"):
             continue
         say(f"{report['model']}: a process of {name} {precision}")
         try:
@@ -204,8 +237,8 @@ def _add_processes(report: dict[str, Any], opener: Opener, scratch: Path, thread
                 assert opener.checkpoint is not None
                 run |= processes.measure_reference(opener.checkpoint, threads)
             else:
-                bundle = opener.bundle(precision)
-                run |= processes.measure_runtime(photo, bundle, name, precision, threads)
+                measure = processes.measure_edit if "task" in run else processes.measure_runtime
+                run |= measure(photo, processes.Run(opener.bundle(precision), name, precision, threads))
         except processes.Failed as error:
             said = str(error).replace(f"{processes.ROOT}/", "")
             report["skipped"][f"process of {name} {precision}"] = said

@@ -36,7 +36,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 def latency_table(report: dict[str, Any]) -> str:
     """The README's table: every candidate of every model, and under it machine and command."""
-    from benchmarks.candidates import BACKENDS
+    from benchmarks.candidates import BACKENDS, TASKS
 
     header = ["model", "backend", "precision", "batch", "ms per image", "against reference",
               "times the floor", "PSNR", "peak memory"]  # fmt: skip
@@ -55,8 +55,26 @@ def latency_table(report: dict[str, Any]) -> str:
         for model in report["models"]
         for run in model["runs"]
     ]
+    after = [
+        [
+            f"{model['model']} ({model['size']} px)",
+            BACKENDS[run["backend"]],
+            run["precision"],
+            str(run["batch"]),
+            TASKS[run["task"]],
+            _ms(run["ms_per_image"]),
+            _number(run["of_inversion"]),
+            _ms(run.get("cold_start_ms")),
+            _number(run.get("peak_rss_mb") and run["peak_rss_mb"] / 1000, 2, " GB"),
+        ]
+        for model in report["models"]
+        for run in model.get("after", ())  # reports from before it was measured have none
+    ]
+    names = ["model", "backend", "precision", "batch", "of an opened picture", "ms per image",
+             "against its inversion", "process ms", "peak memory"]  # fmt: skip
+    more = f"\n\n{_table(names, after)}" if after else ""
     rounds = f"medians of {report['iterations']} interleaved rounds, {report['threads']} threads"
-    return f"{_table(header, rows)}\n\n*{report['machine']}; {rounds}:* `{report['command']}`"
+    return f"{_table(header, rows)}{more}\n\n*{report['machine']}; {rounds}:* `{report['command']}`"
 
 
 def text(report: dict[str, Any]) -> str:
@@ -96,11 +114,12 @@ def _spread_text(model: dict[str, Any]) -> str:
     rows = [
         [run["backend"], run["precision"], str(run["batch"]),
          *(_ms(run["latency_ms"][name]) for name in ("min", "p50", "p90", "p99")), _ms(run["cpu_ms"]),
-         _number(run["cpu_ratio"]), _number(run["throughput_ips"]), _ms(run["cold_start_ms"])]
+         _number(run["cpu_ratio"]), _number(run["throughput_ips"]), _ms(run["cold_start_ms"]),
+         _ms(run.get("first_use_ms")), _number(run.get("first_use_rss_mb"), 0)]
         for run in model["runs"]
     ]  # fmt: skip
     header = ["backend", "precision", "batch", "min ms", "p50", "p90", "p99", "CPU ms", "CPU ratio",
-              "images/s", "cold process ms"]  # fmt: skip
+              "images/s", "cold process ms", "first use ms", "first use MB"]  # fmt: skip
     return _table(header, rows)
 
 

@@ -14,6 +14,7 @@ from tolerances import NETWORK, TOL
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+import wagi_rt
 from benchmarks import floor, haar, latency, models, reference, report
 from benchmarks.candidates import SERIES, Key, Opener, Skip
 from benchmarks.timing import interleave
@@ -109,6 +110,19 @@ def test_torch_candidates_compute_the_inversion(model, images, tmp_path):
         opener.open(Key("graph", "fp32", 1))
 
 
+def test_what_follows_an_inversion_is_what_the_session_does(tmp_path):
+    """A frame at its own latents is the inversion; an edit is another picture; PyTorch has neither."""
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    opener, key = Opener(None, {"fp32": bundle}, 1, "cpu"), Key("onnx", "fp32", 1)
+    with wagi_rt.load(bundle) as session:
+        images = probes.images(session.size, 3, 1)
+        wanted = session.restore(images).image
+    np.testing.assert_allclose(opener.after(key, "frame", images)(), wanted, **NETWORK)
+    assert np.abs(opener.after(key, "edit", images)() - wanted).max() > 0.01
+    with pytest.raises(Skip, match="runtime's backends only"):
+        opener.after(key._replace(backend="eager"), "edit", images)
+
+
 def test_layers_are_counted_like_torch_counts(tmp_path):
     """Multiplications of all four kinds of layers against torch's own counter."""
     def tensor(name, shape):
@@ -168,6 +182,11 @@ def test_a_run_reports_everything(measured):
         assert run["psnr_db"] > 100 and run["throughput_ips"] > 0
         assert run["ratio"] is None, "there was no reference to compare with"
     assert 20 < entry["runs"][0]["peak_rss_mb"] < 2000 and entry["runs"][0]["cold_start_ms"] > 0
+    assert entry["runs"][0]["first_use_ms"] > 0 and entry["runs"][0]["first_use_rss_mb"] > 20
+    tasks = [(run["backend"], run["batch"], run["task"]) for run in entry["after"]]
+    assert tasks == [(*name, task) for name in names for task in ("edit", "frame")]
+    assert all(0 < run["of_inversion"] and run["ms_per_image"] > 0 for run in entry["after"])
+    assert entry["after"][0]["cold_start_ms"] > 0 and "edit after inversion" in printed
     assert set(entry["runs"][2]["graph_ms"]) == {"encoder", "prefix", "naive", "align", "decode"}
     assert "checkpoint" in entry["skipped"]["eager fp32 batch 1"]
     assert report.latency_table(found) in printed
