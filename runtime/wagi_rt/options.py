@@ -1,70 +1,11 @@
-"""Parsers of `wagi-rt`: every command and option, as light as --help is to be."""
+"""Options of `wagi-rt`'s commands; a module of its own because --help shows none of them."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from contextlib import suppress
 
-from wagi_rt import TYPE_CHECKING, __version__, values
+from wagi_rt import values
 from wagi_rt.backends import NAMES, PRECISIONS
-from wagi_rt.console import say
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-_EXAMPLES = """\
-examples:
-  wagi-rt invert photo.jpg                                     one image => photo-wagi.png beside it
-  wagi-rt invert photo.jpg -o out.png --compare sheet.png      and a sheet: input, naive inversion, WaGI
-  wagi-rt invert photos/ -o out/ -m BUNDLE --batch 4           a folder, with your own model
-  wagi-rt invert party.jpg -o out/ --fit face                  every face of a photo, put back into it
-  wagi-rt invert photos/ -o out/ --recursive --skip-existing   with its sub-folders, where a run was stopped
-  wagi-rt invert *.jpg -o out/ --json > metrics.jsonl          one JSON object per image
-  wagi-rt invert photos/ -o out/ --backend auto --warm         the fastest engine that works here
-  wagi-rt edit photo.jpg -o out.png --set smile=+1             more of an attribute; --list shows which
-  wagi-rt edit party.jpg -o out/ --fit face --set smile=+1     of every face of a photo
-  wagi-rt bulk 'photos/**/*.jpg' -o out/                       very many, in all cores; again to go on
-  wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
-  wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
-  wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
-
-Results go to stdout, progress and errors to stderr.
-Exit status: 0 done, 1 at least one image failed (the others are done), 2 wrong usage.
-"""
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Asks for the terminal's width itself: argparse would import shutil and its compressors for it."""
-
-    def __init__(self, prog: str) -> None:
-        columns = os.environ.get("COLUMNS", "")
-        with suppress(OSError, ValueError, AttributeError):
-            columns = columns or str(os.get_terminal_size(sys.stdout.fileno()).columns)
-        super().__init__(prog, width=max(int(columns) if columns.isdecimal() else 80, 40) - 2)
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line per mistake. A sub-command's parser, of this kind too, gets its options when it is to parse.
-
-    fill: adds them; nine of ten are another command's, and take half of the time of `wagi-rt --help`.
-    """
-
-    def __init__(self, fill: Callable[[argparse.ArgumentParser], None] | None = None, **options: Any) -> None:
-        super().__init__(formatter_class=_Help, **options)
-        self._fill = fill
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._fill is not None:
-            fill, self._fill = self._fill, None
-            fill(self)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        say(f"error: {message}; see {self.prog} --help")
-        raise SystemExit(2)
 
 
 def _add_engine(
@@ -276,27 +217,12 @@ def _add_page(page: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace an existing page")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every command and option, the options to come when their command is parsed."""
-    parser = _Parser(
-        prog="wagi-rt",
-        description="Invert photos with a WaGI model: wavelet-based GAN inversion without PyTorch.",
-        epilog=_EXAMPLES,
-    )
-    parser.add_argument("--version", action="version", version=f"wagi-rt {__version__}")
-    add = parser.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
-    add("invert", help="invert images", fill=_add_invert, description="Invert images.", epilog=_EXAMPLES)
-    add("edit", help="edit images", fill=_add_edit,
-        description="Edit images along directions in the model's latents.")  # fmt: skip
-    add("bulk", help="invert or edit very many images, on one machine or many", fill=_add_bulk,
-        description="Invert or edit very many images in several processes, on one machine or a Ray cluster. "
-        "The same command goes on where a run was stopped.")  # fmt: skip
-    add("info", help="describe a bundle", fill=_add_info,
-        description="Describe a bundle, check its hashes.")  # fmt: skip
-    add("bench", help="measure latency", fill=_add_bench,
-        description="Measure whole inversions, file bytes to file bytes; prints JSON.")  # fmt: skip
-    add("faces", help="bring the models that find faces", fill=_add_faces,
-        description="The models that find faces.")  # fmt: skip
-    add("page", help="make a page for the browser", fill=_add_page,
-        description="Write one HTML file with a bundle and what runs it; it needs no server.")  # fmt: skip
-    return parser
+ADD = {
+    "invert": _add_invert,
+    "edit": _add_edit,
+    "bulk": _add_bulk,
+    "info": _add_info,
+    "bench": _add_bench,
+    "faces": _add_faces,
+    "page": _add_page,
+}  # command -> what gives its parser the options
