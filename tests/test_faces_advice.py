@@ -56,7 +56,7 @@ def test_an_aligned_face_is_not_sent_to_be_aligned(photo, tmp_path, capsys, monk
     corner = np.array([140, 20])
     astronaut().crop((140, 20, 310, 190)).save(tmp_path / "face.png")
     here = Face(TRUTH._replace(eyes=TRUTH.eyes - corner, mouth=TRUTH.mouth - corner))
-    monkeypatch.setattr(naive, "_FAR", 0.0)
+    monkeypatch.setattr(naive, "_FAR", 1e-3)
     monkeypatch.setattr(models, "installed", lambda: True)
     monkeypatch.setattr(whereabouts, "_detector", lambda threads: Finding(here))
     (note,) = notes(capsys, "invert", tmp_path / "face.png", "-o", tmp_path / "out.png")
@@ -64,7 +64,7 @@ def test_an_aligned_face_is_not_sent_to_be_aligned(photo, tmp_path, capsys, monk
 
 
 def test_of_a_photo_with_faces_each_says_it_for_itself(photo, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(naive, "_FAR", 0.0)
+    monkeypatch.setattr(naive, "_FAR", 1e-3)
     quad = {"quad": TRUTH.quad().tolist()}
     (tmp_path / "quads.json").write_text(json.dumps({"astronaut.png": [quad]}))
     words = (photo, "-o", tmp_path / "out.png", "--fit", "face", "--quads", tmp_path / "quads.json")

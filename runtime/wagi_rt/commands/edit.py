@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as Pictures
 
-from wagi_rt import decoding, directions, face, latents, manifest, naive, videos
+from wagi_rt import decoding, directions, face, latents, manifest, videos
 from wagi_rt.commands.invert import (
     announce,
     check_face_options,
@@ -226,9 +226,8 @@ class Edits(Render):
         if self.based:  # by the same graph, so that an edit that changes nothing is equal in every bit
             for square, base in zip(squares, edit(np.zeros_like(self.shifts[0])), strict=True):
                 square.base = base
-        errors = self.session.manifest.naive_errors
         for i, square in enumerate(squares):
-            square.far = naive.far(errors, kept["naive_r"][i], kept["image_r"][i])
+            square.shown = kept["naive_r"][i], kept["image_r"][i]
         return [_beside(list(results)) for results in zip(*edits, strict=True)]
 
     def _own(self, square: Square) -> np.ndarray:  # [n_latent, style_dim]

@@ -16,6 +16,8 @@ from wagi_rt.console import put_bytes
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from wagi_rt.chain import Tensors
     from wagi_rt.session import Result, Session
 
@@ -24,13 +26,15 @@ class Square:
     """A picture as the model sees it, then its result.
 
     kept: what its edits start from, where that was read from a file. base: the inversion that the result is
-    an edit of, where the difference is wanted. far: `naive.far`. edits: of its job.
+    an edit of, where the difference is wanted. shown: the naive inversion and the picture, which may be
+    larger. far: `naive.far` of them. edits: of its job.
     """
 
     def __init__(self, prepared: pictures.Prepared, kept: Tensors | None = None) -> None:
         self.prepared, self.kept = prepared, kept
         self.result: Result | None = None
         self.base: Result | None = None
+        self.shown: tuple[np.ndarray, np.ndarray] | None = None
         self.far = ""
         self.edits: Sequence[str] = ()
         self.metrics: dict[str, Any] = {}
@@ -88,7 +92,7 @@ class Inversions(Render):
         prepared = [square.prepared for square in squares]
         inversion = self.session.restore(np.stack([one.image for one in prepared]))
         for square, naive_r in zip(squares, inversion.naive_r, strict=True):
-            square.far = naive.far(self.session.manifest.naive_errors, naive_r, square.prepared.image)
+            square.shown = naive_r, square.prepared.image
         return self.session.results(inversion, prepared)
 
 
@@ -154,18 +158,7 @@ class Stages:
         squares = [(image, square) for image in batch.images for square in image.squares]
         for start in range(0, len(squares), self.batch):
             self._invert(squares[start : start + self.batch])
-        for image in batch.images:
-            image.about = self.render.notes
-            if any(square.far for square in image.squares):
-                image.advice = self._advice(image)
         return Batch(batch.images, batch.seconds + time.perf_counter() - began)
-
-    def _advice(self, image: Image) -> str:
-        """A line for an image that the model does not know."""
-        from wagi_rt.commands.whereabouts import advice
-
-        placement = image.squares[0].prepared.placement
-        return advice(self._content(image.job), image.job.source_name, placement, self.threads)
 
     def _invert(self, squares: list[tuple[Image, Square]]) -> None:
         """If the whole fails, one by one, so that one image cannot spoil the others."""
@@ -187,9 +180,7 @@ class Stages:
             if image.error is None:
                 try:
                     self._write(image)
-                    for square in image.squares if self.measured else []:
-                        assert square.result is not None
-                        square.metrics = _measure(square.result, self.session.resolution)
+                    self._judge(image)
                 except UserError as error:
                     image.error = error
         return Batch(batch.images, batch.seconds + time.perf_counter() - began)
@@ -203,6 +194,24 @@ class Stages:
             put_file(job.naive, pictures.encode(result.naive, job.suffix))
         if job.latents:
             put_file(job.latents, self._latents(image.squares[0]))
+
+    def _judge(self, image: Image) -> None:
+        """Metrics where wanted, and whether the model knows the picture: here no engine waits for it."""
+        for square in image.squares:
+            assert square.result is not None and square.shown is not None
+            square.far = naive.far(self.session.manifest.naive_errors, *square.shown)
+            if self.measured:
+                square.metrics = _measure(square.result, self.session.resolution)
+        image.about = self.render.notes
+        if any(square.far for square in image.squares):
+            image.advice = self._advice(image)
+
+    def _advice(self, image: Image) -> str:
+        """A line for an image that the model does not know."""
+        from wagi_rt.commands.whereabouts import advice
+
+        placement = image.squares[0].prepared.placement
+        return advice(self._content(image.job), image.job.source_name, placement, self.threads)
 
     def _latents(self, square: Square) -> bytes:
         """The file that later edits of the picture start from."""
