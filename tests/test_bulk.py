@@ -200,14 +200,19 @@ def test_a_picture_that_kills_its_worker_is_a_row_and_stops_no_other(run, capsys
         if method == "work" and any(job.source == "in/04.png" for job in arguments[0]):
             with open("out/.04.png.123.tmp", "wb") as stream:
                 stream.write(b"half")
-            raise Died("its worker was killed or crashed")
+            raise Died("worker killed or crashed")
 
     cluster = Local(fate)
     assert run(cluster, "in", "--batch", 2) == 1
     bad = [row for row in rows() if row["error"]]
     assert [row["input"] for row in bad] == ["in/04.png"] and len(rows()) == 20
-    assert bad[0]["error"] == "in/04.png: failed 3 times (its worker was killed or crashed)"
+    assert bad[0]["error"] == "in/04.png: failed 3 times (worker killed or crashed)"
     assert cluster.work.count(["04.png"]) == 2 and cluster.dismissed == 3
+    (beside,) = [row for row in rows() if row["notes"]]
+    assert (beside["input"], beside["notes"]) == (
+        "in/05.png",
+        ["tried again after: worker killed or crashed"],
+    )
     assert len(os.listdir("out")) == 20
     assert "3 workers died and had to be replaced" in capsys.readouterr().err
 
@@ -226,12 +231,12 @@ def test_an_unforeseen_exception_keeps_its_worker(run):
 
 def test_models_that_do_not_open_end_the_run(run, capsys):
     def fate(method, arguments):
-        raise Died("its worker had no memory left")
+        raise Died("worker out of memory")
 
     cluster = Local(fate)
     assert run(cluster, "in") == 1 and cluster.hired < 8
     line = error_line(capsys.readouterr().err)
-    assert "workers do not open the model (its worker had no memory left)" in line
+    assert "workers do not open the model (worker out of memory)" in line
     assert run(Local(), "in", "--backend", "trt") == 1
     assert "TensorRT" in error_line(capsys.readouterr().err)
     assert os.listdir("out") == []

@@ -104,7 +104,7 @@ def survives(folder: Path, count: int) -> str:
     first.wait_for(count // 2)
     orphans = first.workers()
     first.process.kill()
-    first.process.wait()
+    assert "worker killed or crashed: its " in first.process.communicate()[1]
     assert len(first.rows()) < count
     deadline = time.monotonic() + 30
     while not all(map(gone, orphans)):

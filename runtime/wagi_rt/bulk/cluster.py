@@ -74,7 +74,7 @@ class Cluster:
             raise Raised(f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]) from None
         except self._ray.exceptions.RayError as error:
             full = isinstance(error, self._ray.exceptions.OutOfMemoryError)
-            raise Died(f"its worker {'had no memory left' if full else 'was killed or crashed'}") from None
+            raise Died(f"worker {'out of memory' if full else 'killed or crashed'}") from None
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def _work(
         say("starting Ray")
     with started(args.ray, args.threads, 1 / args.per_gpu if gpu else 0, args.actors) as cluster:
         workers = args.actors or cluster.room()
-        pool = Pool(cluster, workers, args.batch, (os.getcwd(), args))
+        pool = Pool(cluster, workers, args.batch, (os.getcwd(), args), say)
         opened = False
         for rows in pool.run(left, ledger.begin):
             if pool.opened and not opened:

@@ -6,7 +6,7 @@ the images of a chunk that failed are tried again one by one, and what fails alo
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,13 +25,21 @@ _SHARES = 4  # a worker's share of what is left comes in so many chunks at least
 class Pool:
     """A number of workers. lost: how many died. opened: descriptions of those that work."""
 
-    def __init__(self, cluster: Cluster, workers: int, batch: int, opening: tuple[object, ...]) -> None:
-        """opening: the arguments of Worker.open. batch: images that run together."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        workers: int,
+        batch: int,
+        opening: tuple[object, ...],
+        tell: Callable[[str], None],
+    ) -> None:
+        """opening: the arguments of Worker.open. batch: images that run together. tell: what went wrong."""
         self._cluster, self._workers, self._batch, self._opening = cluster, workers, batch, opening
+        self._tell = tell
         self.lost = 0
         self.opened: list[str] = []
         self._queue, self._again = deque[Job](), deque[Job]()
-        self._tries = Counter[str]()
+        self._failures: dict[str, list[str]] = {}  # output -> why each try failed
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, list[Job]]] = {}  # call -> worker, its images; none: it opens
         self._deaths = 0
@@ -82,7 +90,11 @@ class Pool:
         self._deaths = 0
         if not chunk:
             self.opened.append(found)
-        return found if chunk else []
+            return []
+        for row in found:
+            if why := self._failures.get(row["output"]):
+                row["notes"] = [*row["notes"], f"tried again after: {', '.join(why)}"]
+        return found
 
     def _try_again(self, chunk: list[Job], why: str) -> list[Row]:
         """Put the images back, each alone; rows for those that had all their tries."""
@@ -90,10 +102,15 @@ class Pool:
             self._deaths += 1
             if self._deaths >= _MOST_DEATHS:
                 raise UserError(f"workers do not open the model ({why}); try fewer --actors")
-        self._tries.update(job.target for job in chunk)
-        self._again.extend(job for job in chunk if self._tries[job.target] < _TRIES)
-        return [
-            failed(job, f"{job.source}: failed {_TRIES} times ({why})")
-            for job in chunk
-            if self._tries[job.target] >= _TRIES
-        ]
+        self._tell(
+            f"{why}: its {len(chunk)} images one by one" if chunk else f"{why} while opening the model"
+        )
+        rows = []
+        for job in chunk:
+            tries = self._failures.setdefault(job.target, [])
+            tries.append(why)
+            if len(tries) < _TRIES:
+                self._again.append(job)
+            else:
+                rows.append(failed(job, f"{job.source}: failed {len(tries)} times ({why})"))
+        return rows
