@@ -34,6 +34,7 @@ examples:
   wagi-rt bulk 'photos/**/*.jpg' -o out/                       very many, in all cores; again to go on
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
+  wagi-rt page -o wagi.html --fetch                            a page with the model, for any browser
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
 
 Results go to stdout, progress and errors to stderr.
