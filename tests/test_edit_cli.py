@@ -1,7 +1,7 @@
 """`wagi-rt edit`: directions by name or file, sweeps, sheets, kept pictures; faults are one line, exit 2."""
 
-import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -124,6 +124,9 @@ def test_a_strength_outside_the_range_is_a_note(bundle, photo, tmp_path, capsys)
         (("--sweep", "red=1:2"), "--sweep red=1:2: must be like yaw=-0.4:0.4:9"),
         (("--sweep", "red=0:1:1000000"), "2 to 64 steps"),
         (("--set", "red=1", "--format", "gif"), "--format gif: is an animation"),
+        (("--set", "red=1", "--format", "mp4"), "--format mp4: is an animation"),
+        (("--sweep", "red=-1:1:3", "--format", "mp4", "-o", "-"), "--format mp4: is written to a file only"),
+        (("--sweep", "red=-1:1:3", "-v"), "--verbose: measures single pictures"),
         ((), "nothing to edit"),
         (("--set", "red=1", "--from", "x.npz"), "--from: takes the place of INPUT"),
     ],
@@ -141,8 +144,42 @@ def test_one_bad_picture_spoils_no_other(bundle, photo, tmp_path, capsys):
     assert "bad.png" in error_line(capsys.readouterr().err)
 
 
-def test_an_animation_is_one_file():
-    from wagi_rt.commands.edit import animation
+def test_an_animation_is_one_file(tmp_path):
+    from wagi_rt.commands.animations import write_animation
 
     frames = [np.full((8, 8, 3), 40 * k, np.uint8) for k in range(5)]
-    assert Image.open(io.BytesIO(animation(frames))).n_frames == 8
+    write_animation(str(tmp_path / "a.gif"), frames)
+    assert Image.open(tmp_path / "a.gif").n_frames == 8
+
+
+def test_a_sweep_as_a_clip(bundle, photo, face, tmp_path):
+    """There and back, frame by frame what the GIF shows, as H.264 leaves it."""
+    av = pytest.importorskip("av", reason="needs PyAV (the extra `video`)")
+    out = tmp_path / "s.mp4"
+    assert edit(bundle, photo, "-o", out, "--sweep", "red=-1:1:3", "--set", "even=1") == 0
+    with av.open(str(out)) as clip:
+        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+        assert abs(float(clip.streams.video[0].average_rate) - 1000 / 120) < 0.01
+    wanted = [face.edit(red=step, even=1).image.astype(int) for step in (-1.0, 0.0, 1.0, 0.0)]
+    assert len(frames) == 4
+    for frame, pixels in zip(frames, wanted, strict=True):
+        assert abs(frame.mean((0, 1)) - pixels.mean((0, 1))).max() < 3
+
+
+def test_without_pyav_a_clip_is_refused_before_any_work(bundle, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert edit(bundle, photo, "-o", tmp_path / "s.mp4", "--sweep", "red=-1:1:3") == 2
+    assert "pip install 'wagi[video]'" in error_line(capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_verbose_measures_the_edit_against_its_input(bundle, photo, face, tmp_path, capsys):
+    """L2 of the result and of the naive edit at the residual's resolution, in the line and in JSON."""
+    words = (photo, "--set", "red=1", "--warm", "-v", "--overwrite")
+    assert edit(bundle, *words, "-o", tmp_path / "o.png") == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert edit(bundle, *words, "-o", tmp_path / "o.png", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    shown = (np.square((face.edit(red=1).image.astype(float) - pixels(photo)) / 127.5)).mean()
+    assert metrics["wagi"]["l2"] == pytest.approx(shown, rel=1e-3)
+    assert f"l2 {metrics['wagi']['l2']:.4f} (naive {metrics['naive']['l2']:.4f})" in line

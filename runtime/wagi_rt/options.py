@@ -98,16 +98,22 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="image files, folders of images, or - for stdin; one clip or frame_%%05d.png",
     )
-    add("-o", "--output", metavar="OUT", help="as for invert; .gif with --sweep; a clip, or a pattern")
+    add("-o", "--output", metavar="OUT",
+        help="as for invert; with --sweep also .gif, .mp4; a clip, or a pattern")  # fmt: skip
     add("--from", dest="kept", nargs="+", metavar="FILE",
         help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
     _add_edits(edit)
     add("--sweep", metavar="NAME=FROM:TO:COUNT",
-        help="one attribute in steps, side by side or as an animation (.gif); NAME or a file")  # fmt: skip
+        help="one attribute in steps, side by side or animated (.gif, .mp4); NAME or a file")  # fmt: skip
     add("--list", action="store_true", help="the model's directions, and what they were measured to do")
     add("--compare", metavar="SHEET", help="also draw input, naive edit and edit side by side into this file")
     add("--naive", metavar="DIR", help="also write the naive edits into this folder")
-    add("--format", choices=("png", "jpg", "webp", "gif"), help="of the outputs (gif: with --sweep)")
+    add("--format", choices=("png", "jpg", "webp", "gif", "mp4"),
+        help="of the outputs (gif, mp4: with --sweep)")  # fmt: skip
+    add("--warm", action="store_true",
+        help="edit grey images first, so that no image pays for the engine's first run")  # fmt: skip
+    add("-v", "--verbose", action="store_true",
+        help="also measure and show how far each edit, and its naive edit, is from its input")  # fmt: skip
     _add_engine(edit)
     _add_run(edit)
     _add_face_options(edit)

@@ -39,6 +39,8 @@ _NOT_HERE = (
     "strip",
     "recursive",
     "skip_existing",
+    "warm",
+    "verbose",
 )
 _RATE = 25.0  # frames per second of pictures
 _MOST_NAMED = 8  # frames in one note

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image as Pictures
 
 from wagi_rt import decoding, directions, face, latents, manifest, videos
+from wagi_rt.commands.animations import SUFFIXES, write_animation
 from wagi_rt.commands.invert import (
     announce,
     check_face_options,
@@ -22,7 +21,8 @@ from wagi_rt.commands.invert import (
 )  # fmt: skip
 from wagi_rt.commands.jobs import Job, make_places, make_plan
 from wagi_rt.commands.report import Report
-from wagi_rt.commands.stages import Image, Render, Square, Stages, put_file
+from wagi_rt.commands.sources import STREAM
+from wagi_rt.commands.stages import Image, Render, Square, Stages
 from wagi_rt.console import put, unwind_on_signals
 from wagi_rt.errors import UserError
 
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from wagi_rt.session import Result, Session
 
 CAPTIONS = ("Input", "Naive edit", "Edit")
-GIF = ".gif"
-_FRAME_MS, _MOST_FRAMES = 120, 64
+_MOST_FRAMES = 64
 
 
 def edit(args: Namespace) -> int:
@@ -56,7 +55,7 @@ def edit(args: Namespace) -> int:
             "nothing to edit; use --set NAME=STRENGTH, --direction FILE=STRENGTH or --sweep", status=2
         )
     check_face_options(args)
-    if videos.is_moving(args.inputs, args.output):
+    if videos.is_moving(args.inputs, None if sweep else args.output):
         from wagi_rt.commands.clips import edit_clip
 
         return edit_clip(args, wanted)
@@ -64,11 +63,15 @@ def edit(args: Namespace) -> int:
         if getattr(args, name) is not None:
             raise UserError(f"--{name}: goes with a clip or numbered pictures", status=2)
     plan = make_plan(
-        args, also=(GIF,) if sweep else (), read=(latents.SUFFIX,) if args.kept else decoding.READ_SUFFIXES
+        args, also=SUFFIXES if sweep else (), read=(latents.SUFFIX,) if args.kept else decoding.READ_SUFFIXES
     )
     report = Report(args, plan, CAPTIONS)
     if not plan.jobs:
         return report.end()
+    if any(videos.is_clip(job.target) for job in plan.jobs):
+        from wagi_rt.videos.clips import import_av
+
+        import_av()  # before any work, because it may be missing
     finder = face_finder(args)
     with open_session(args, bool(args.compare or args.naive), editing=True) as session:
         require_precision(session, args.half)
@@ -76,6 +79,8 @@ def edit(args: Namespace) -> int:
         make_places(plan)
         if not args.quiet:
             announce(session)
+        if args.warm:
+            warm_up(session, min(args.batch, len(plan.jobs)))
         stages = _stages(session, plan.jobs, args, finder, frames(wanted, sweep))
         work(plan.jobs, args.batch, stages, report)
     return report.end()
@@ -86,10 +91,17 @@ def _stages(
 ) -> Stages:
     """The stages for squares, or for whole photos."""
     if finder is None:
-        return EditStages(session, jobs, args, Edits(session, edits))
+        return EditStages(session, jobs, args, Edits(session, edits), args.verbose)
     from wagi_rt.commands.whole import PhotoStages
 
-    return PhotoStages(session, jobs, args, Edits(session, edits, based=args.paste != "replace"), finder)
+    render = Edits(session, edits, based=args.paste != "replace")
+    return PhotoStages(session, jobs, args, render, finder, args.verbose)
+
+
+def warm_up(session: Session, batch: int) -> None:
+    """Edit grey pictures once, so that no picture pays for the engine's first run."""
+    kept = session.encode(np.zeros((batch, 3, session.size, session.size), np.float32))
+    session.edit(kept, kept["ws"])
 
 
 def listing(bundle: Manifest) -> list[str]:
@@ -117,8 +129,12 @@ def _inputs(args: Namespace) -> list[str]:
     """Pictures, or files of --latents; one of the two."""
     if args.kept and args.inputs:
         raise UserError("--from: takes the place of INPUT; give one of the two", status=2)
-    if args.format == "gif" and not args.sweep:
-        raise UserError("--format gif: is an animation; add --sweep NAME=FROM:TO:COUNT", status=2)
+    if args.format in ("gif", "mp4") and not args.sweep:
+        raise UserError(f"--format {args.format}: is an animation; add --sweep NAME=FROM:TO:COUNT", status=2)
+    if args.format == "mp4" and args.output == STREAM:
+        raise UserError("--format mp4: is written to a file only; name one with -o", status=2)
+    if args.sweep and args.verbose:
+        raise UserError("--verbose: measures single pictures; leave --sweep out", status=2)
     for option, value in (("--from", args.kept), ("--sweep", args.sweep)) if args.fit == "face" else ():
         if value:
             raise UserError(
@@ -244,8 +260,10 @@ class Edits(Render):
 class EditStages(Stages):
     """The stages of `invert`, with kept pictures among the inputs and animations among the outputs."""
 
-    def __init__(self, session: Session, jobs: list[Job], args: Namespace, edits: Edits) -> None:
-        super().__init__(session, jobs, args, edits)
+    def __init__(
+        self, session: Session, jobs: list[Job], args: Namespace, edits: Edits, measured: bool = False
+    ) -> None:
+        super().__init__(session, jobs, args, edits, measured)
         self.resumed, self.frames = bool(args.kept), len(edits.shifts)
 
     def _prepare(self, job: Job) -> Image:
@@ -257,8 +275,8 @@ class EditStages(Stages):
     def _write(self, image: Image) -> None:
         result = image.squares[0].result
         assert result is not None
-        if image.job.suffix == GIF:
-            put_file(image.job.target, animation(np.split(result.image, self.frames, axis=1)))
+        if image.job.suffix in SUFFIXES:
+            write_animation(image.job.target, np.split(result.image, self.frames, axis=1))
         else:
             super()._write(image)
 
@@ -271,12 +289,3 @@ def _beside(results: list[Result]) -> Result:
         naive: list[Any] = [one.naive for one in results]
         first.naive = None if first.naive is None else np.concatenate(naive, axis=1)
     return first
-
-
-def animation(pixels: Sequence[np.ndarray]) -> bytes:  # each [S, S, 3] uint8
-    """A GIF that runs there and back for ever."""
-    there = [Pictures.fromarray(np.ascontiguousarray(one)) for one in pixels]
-    both = [*there, *there[-2:0:-1]]
-    buffer = io.BytesIO()
-    both[0].save(buffer, "GIF", save_all=True, append_images=both[1:], duration=_FRAME_MS, loop=0)
-    return buffer.getvalue()
