@@ -14,7 +14,6 @@ import gc
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -103,6 +102,8 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Machine, versions and command: the head of the report."""
     import torch
 
+    from benchmarks.machine import commit, processor
+
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -111,14 +112,14 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "command": _command(args),
-        "machine": args.machine or gpu or _processor(),
+        "machine": args.machine or gpu or processor(),
         "device": "cuda" if args.gpu else "cpu",
         "gpu": gpu,
         "threads": args.threads,
         "warmup": args.warmup,
         "iterations": args.rounds,
         "versions": versions,
-        "commit": _commit(),
+        "commit": commit(),
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "models": [],
     }
@@ -149,20 +150,6 @@ def _command(args: argparse.Namespace) -> str:
             )
             words.append(f"--{name} {shown}")
     return " ".join(words + (["--gpu"] if args.gpu else []))
-
-
-def _processor() -> str:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    return None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,19 +17,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]
 
-BEGIN, END = "<!-- latency -->", "<!-- /latency -->"
-
 
 def _number(value: float | None, digits: int = 2, unit: str = "") -> str:
     return "" if value is None else f"{value:.{digits}f}{unit}"
 
 
-def _ms(value: float | None) -> str:
+def digits(value: float | None) -> str:
     """Three digits are what a latency is good for."""
     return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -46,7 +44,7 @@ def latency_table(report: dict[str, Any]) -> str:
             BACKENDS[run["backend"]],
             run["precision"],
             str(run["batch"]),
-            _ms(run["ms_per_image"]),
+            digits(run["ms_per_image"]),
             _number(run["ratio"]),
             _number(run["floor_multiple"]),
             "equal" if run["psnr_db"] >= 200 else _number(run["psnr_db"], 0, " dB"),
@@ -62,9 +60,9 @@ def latency_table(report: dict[str, Any]) -> str:
             run["precision"],
             str(run["batch"]),
             TASKS[run["task"]],
-            _ms(run["ms_per_image"]),
+            digits(run["ms_per_image"]),
             _number(run["of_inversion"]),
-            _ms(run.get("cold_start_ms")),
+            digits(run.get("cold_start_ms")),
             _number(run.get("peak_rss_mb") and run["peak_rss_mb"] / 1000, 2, " GB"),
         ]
         for model in report["models"]
@@ -72,9 +70,9 @@ def latency_table(report: dict[str, Any]) -> str:
     ]
     names = ["model", "backend", "precision", "batch", "of an opened picture", "ms per image",
              "against its inversion", "process ms", "peak memory"]  # fmt: skip
-    more = f"\n\n{_table(names, after)}" if after else ""
+    more = f"\n\n{table(names, after)}" if after else ""
     rounds = f"medians of {report['iterations']} interleaved rounds, {report['threads']} threads"
-    return f"{_table(header, rows)}{more}\n\n*{report['machine']}; {rounds}:* `{report['command']}`"
+    return f"{table(header, rows)}{more}\n\n*{report['machine']}; {rounds}:* `{report['command']}`"
 
 
 def text(report: dict[str, Any]) -> str:
@@ -82,14 +80,15 @@ def text(report: dict[str, Any]) -> str:
     parts = [latency_table(report)]
     for model in report["models"]:
         parts += [_floor_text(model), _spread_text(model), _graphs_text(model)]
-        stages = ", ".join(f"{name} {_ms(value)}" for name, value in model["stage_ms"].items())
+        stages = ", ".join(f"{name} {digits(value)}" for name, value in model["stage_ms"].items())
         parts.append(f"Around the model, ms per image: {stages}")
         parts += [f"Skipped: {name}: {reason}" for name, reason in model["skipped"].items()]
     if cold := report.get("cold_start"):
         parts.append(
-            f"Cold start, embedded model: `wagi-rt invert` {_ms(cold['invert_ms'])} ms = "
-            f"{cold['invert_ratio']:.2f} x (imports {_ms(cold['imports_ms'])} + run {_ms(cold['run_ms'])}); "
-            f"`wagi-rt --help` {_ms(cold['help_ms'])} ms = {cold['help_ratio']:.2f} x argparse alone"
+            f"Cold start, embedded model: `wagi-rt invert` {digits(cold['invert_ms'])} ms = "
+            f"{cold['invert_ratio']:.2f} x (imports {digits(cold['imports_ms'])} "
+            f"+ run {digits(cold['run_ms'])}); `wagi-rt --help` {digits(cold['help_ms'])} ms = "
+            f"{cold['help_ratio']:.2f} x argparse alone"
         )
     return "\n\n".join(part for part in parts if part)
 
@@ -97,7 +96,7 @@ def text(report: dict[str, Any]) -> str:
 def _floor_text(model: dict[str, Any]) -> str:
     rows = [
         [precision, batch, name, _number(row["gmac"]), _number(row["weights_mb"], 1),
-         _number(row["activations_mb"], 1), _ms(row["floor_ms"])]
+         _number(row["activations_mb"], 1), digits(row["floor_ms"])]
         for precision, batches in model["floor"].items()
         for batch, graphs in batches.items()
         for name, row in graphs.items()
@@ -107,20 +106,20 @@ def _floor_text(model: dict[str, Any]) -> str:
         for precision, rate in model["rates"].items()
     )
     header = ["precision", "batch", "graph", "GMAC", "weights MB", "activations MB", "floor ms"]
-    return f"Floor of {model['model']} ({rates}):\n\n{_table(header, rows)}"
+    return f"Floor of {model['model']} ({rates}):\n\n{table(header, rows)}"
 
 
 def _spread_text(model: dict[str, Any]) -> str:
     rows = [
         [run["backend"], run["precision"], str(run["batch"]),
-         *(_ms(run["latency_ms"][name]) for name in ("min", "p50", "p90", "p99")), _ms(run["cpu_ms"]),
-         _number(run["cpu_ratio"]), _number(run["throughput_ips"]), _ms(run["cold_start_ms"]),
-         _ms(run.get("first_use_ms")), _number(run.get("first_use_rss_mb"), 0)]
+         *(digits(run["latency_ms"][name]) for name in ("min", "p50", "p90", "p99")), digits(run["cpu_ms"]),
+         _number(run["cpu_ratio"]), _number(run["throughput_ips"]), digits(run["cold_start_ms"]),
+         digits(run.get("first_use_ms")), _number(run.get("first_use_rss_mb"), 0)]
         for run in model["runs"]
     ]  # fmt: skip
     header = ["backend", "precision", "batch", "min ms", "p50", "p90", "p99", "CPU ms", "CPU ratio",
               "images/s", "cold process ms", "first use ms", "first use MB"]  # fmt: skip
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _graphs_text(model: dict[str, Any]) -> str:
@@ -130,28 +129,29 @@ def _graphs_text(model: dict[str, Any]) -> str:
             run["precision"],
             str(run["batch"]),
             name,
-            _ms(found["p50"]),
+            digits(found["p50"]),
             _number(found["floor_multiple"]),
         ]
         for run in model["runs"]
         for name, found in run.get("graph_ms", {}).items()
     ]
     return (
-        _table(["backend", "precision", "batch", "graph", "p50 ms", "times the floor"], rows) if rows else ""
+        table(["backend", "precision", "batch", "graph", "p50 ms", "times the floor"], rows) if rows else ""
     )
 
 
-def marked(page: str) -> str | None:
+def marked(page: str, name: str = "latency") -> str | None:
     """The text between the markers of a page; None without markers."""
-    found = re.search(f"{BEGIN}\n(.*?)\n{END}", page, re.DOTALL)
+    found = re.search(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
     return found[1].strip() if found else None
 
 
-def insert(page: str, table: str) -> str:
+def insert(page: str, table: str, name: str = "latency") -> str:
     """The page with the table between its markers. ValueError without markers."""
-    if marked(page) is None:
-        raise ValueError(f"no lines {BEGIN} and {END}")
-    return re.sub(f"{BEGIN}\n.*?\n{END}", lambda _: f"{BEGIN}\n\n{table}\n\n{END}", page, flags=re.DOTALL)
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if marked(page, name) is None:
+        raise ValueError(f"no lines {begin} and {end}")
+    return re.sub(f"{begin}\n.*?\n{end}", lambda _: f"{begin}\n\n{table}\n\n{end}", page, flags=re.DOTALL)
 
 
 def plot(reports: list[dict[str, Any]], path: Path) -> None:
@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="JSON", help="files that latency.py --out wrote")
     add("--plot", type=Path, metavar="PNG", help="draw cost against resolution and batch")
-    add("--readme", type=Path, metavar="PAGE", help=f"write the latency tables between {BEGIN} and {END}")
+    add("--readme", type=Path, metavar="PAGE", help="write the latency tables between <!-- latency --> marks")
     return parser
 
 
