@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import wagi_rt
-from benchmarks import floor, haar, latency, models, reference, report
+from benchmarks import floor, haar, latency, models, reference, report, serving
 from benchmarks.candidates import SERIES, Key, Opener, Skip
 from benchmarks.timing import interleave
 from wagi.checkpoint import save as save_checkpoint
@@ -242,7 +242,7 @@ def test_the_plot_and_the_page(measured, tmp_path):
     """report.py draws a PNG and replaces what stood between the markers, and nothing else."""
     results, page, picture = tmp_path / "r.json", tmp_path / "PAGE.md", tmp_path / "plot.png"
     results.write_text(json.dumps(measured[0]))
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text("before\n<!-- latency -->\nold\n<!-- /latency -->\nafter\n")
     assert report.main([str(results), "--plot", str(picture), "--readme", str(page)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     text = page.read_text()
@@ -259,6 +259,14 @@ def test_the_readme_shows_the_committed_measurement():
     assert shown == report.latency_table(json.loads(RESULTS.read_text())), (
         "run: python benchmarks/report.py benchmarks/results/cpu.json --readme README.md"
     )
+
+
+def test_the_page_of_scale_shows_the_committed_load():
+    results = ROOT / "benchmarks" / "results" / "serving.json"
+    shown = report.marked((ROOT / "docs" / "scale.md").read_text(), "serving")
+    if shown is None or not results.is_file():
+        pytest.skip("docs/scale.md has no such table, or benchmarks/results/serving.json is not there")
+    assert shown == serving.text(json.loads(results.read_text())), "run benchmarks/serving.py --out --page"
 
 
 @pytest.mark.slow

@@ -6,9 +6,12 @@ only the place is looked at.
 
 import io
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from export_models import CONFIG, randomised
 from fake_gpu import GPU
 from fake_triton import FakeTriton, parse
 from PIL import Image
@@ -16,7 +19,10 @@ from tiny_bundle import GENERATOR, N_LATENT, STYLE_DIM, edit_manifest, error_lin
 from trt_helpers import build
 
 import wagi_rt
+from export.bundle import export_model
 from export.to_triton import main
+from wagi.model import WaGI
+from wagi.networks.build import PARTS, build_part
 from wagi_rt import manifest as manifests
 from wagi_rt.directions import Direction
 from wagi_rt.engines import trt_plans
@@ -44,15 +50,16 @@ def bundle(tmp_path_factory):
     return bundle_at(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
+def photo_of(seed: int) -> bytes:
+    small = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8))
+    file = io.BytesIO()
+    small.resize((90, 70)).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.fixture(scope="module")
 def photos() -> list[bytes]:
-    rng, found = np.random.default_rng(6), []
-    for _ in MIXED:
-        small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
-        file = io.BytesIO()
-        small.resize((90, 70)).save(file, "PNG")
-        found.append(file.getvalue())
-    return found
+    return [photo_of(seed) for seed in range(len(MIXED))]
 
 
 def run(bundle, out, *options) -> int:
@@ -110,6 +117,25 @@ def test_the_embedded_bundle(tmp_path, platform):
     with wagi_rt.load(threads=1) as session:
         face = session.open(photo)
         for file, image in zip(answer.ravel(), (face.edit(pitch=-1, skin=1).image, face.image), strict=True):
+            assert np.abs(pixels(file) - image).max() <= 1
+
+
+@pytest.mark.slow
+def test_full_detail_above_the_residuals_resolution(tmp_path):
+    """An exported model whose edits read the photo, too."""
+    torch.manual_seed(5)
+    settings = replace(CONFIG, size=64, residual_resolution=32, aligner="flow", full_detail=True)
+    model = randomised(WaGI(*(build_part(settings, part) for part in PARTS), full_detail=True).eval())
+    vector = np.full(model.generator.style_dim, 0.3, np.float32)
+    export_model(model, tmp_path / "b", "detail", directions={"up": Direction("up", vector)})
+    photo, strengths = photo_of(7), np.array([[0], [1]], np.float32)
+    assert run(tmp_path / "b", tmp_path / "r", "--platform", "onnxruntime") == 0
+    request = {"PHOTO": strings(photo, photo), "STRENGTHS": strengths}
+    (answer,) = FakeTriton(tmp_path / "r").infer([request])
+    with wagi_rt.load(tmp_path / "b", threads=1) as session:
+        assert session.manifest.full_detail
+        face = session.open(photo)
+        for file, image in zip(answer.ravel(), (face.image, face.edit(up=1).image), strict=True):
             assert np.abs(pixels(file) - image).max() <= 1
 
 

@@ -20,6 +20,7 @@ from test_to_triton import bundle_at
 from trt_helpers import build
 
 import wagi_rt
+from benchmarks import serving
 from benchmarks.triton_server import Client, Server, environment
 from export.to_triton import main
 from wagi_rt import manifest as manifests
@@ -159,6 +160,25 @@ def test_a_killed_server_starts_again(server, photos, expected):
     assert is_healthy(server)
     reply = Client(server).infer(photos[1:2], STRENGTHS[1:2])
     assert reply.status == 200 and difference(reply.pictures[0], expected[1]) <= 1
+
+
+@pytest.mark.slow
+def test_the_load_test_counts_what_it_sends(tmp_path, capsys):
+    bundle, out, page = bundle_at(tmp_path / "b"), tmp_path / "load.json", tmp_path / "page.md"
+    page.write_text("<!-- serving -->\nold\n<!-- /serving -->\n")
+    arguments = ["--bundle", bundle, "--clients", "1,3", "--requests", "9", "--flat", "8", "--out", out]
+    assert serving.main([*map(str, arguments), "--threads", "1", "--page", str(page)]) == 0
+    report = json.loads(out.read_text())
+    assert [(run["kind"], run["clients"]) for run in report["runs"]] == [
+        ("inversion", 1), ("inversion", 3), ("edit", 1), ("edit", 3)
+    ]  # fmt: skip
+    for run in report["runs"]:
+        assert set(run["parts"]) == {"wagi", "wagi_photo", "wagi_model", "wagi_picture"}
+        assert 1 <= run["parts"]["wagi_model"]["batch"] <= run["clients"]
+        assert run["latency_ms"]["p50"] <= run["latency_ms"]["p99"] and run["per_second"] > 0
+    assert [done for done, _ in report["memory"]["mb"]] == list(range(9))
+    assert all(100 < size < 10_000 for _, size in report["memory"]["mb"])
+    assert serving.text(report) in capsys.readouterr().out and "old" not in page.read_text()
 
 
 @pytest.mark.slow
