@@ -109,7 +109,7 @@ class Model(Part):
         return results
 
     def step(self, row: np.ndarray) -> np.ndarray:  # [D] => [n_latent, style_dim]
-        named = dict(zip(self.names, row.tolist(), strict=True))
+        named: dict[str | directions.Direction, float] = dict(zip(self.names, row.tolist(), strict=True))
         return face.shift(self.session.manifest, face.resolve(self.session, named))
 
     def close(self) -> None:
