@@ -7,7 +7,7 @@ from public_files import generator, write_rosinality
 from safetensors import safe_open
 
 import wagi_rt.directions
-from wagi import convert
+from wagi import checkpoint, convert
 
 
 def run(*arguments) -> int:
@@ -32,15 +32,21 @@ def test_interfacegan(tmp_path, shape, suffix):
     assert words["made_for"] == "stylegan2" and words["styles"] == ("18" if len(shape) == 3 else "all")
 
 
-def test_ganspace(tmp_path):
+def test_ganspace(tmp_path, capsys):
     found = {"mean": torch.randn(1, 8), "comp": torch.randn(5, 1, 8), "std": torch.rand(5)}
     torch.save(found, tmp_path / "pca.pt")
-    out = tmp_path / "pca.safetensors"
+    assert run(tmp_path / "pca.pt", "-o", tmp_path / "pca.safetensors") == 2
+    assert "name a folder" in capsys.readouterr().err and not (tmp_path / "pca.safetensors").exists()
+    out = tmp_path / "directions"
     assert run(tmp_path / "pca.pt", "-o", out) == 0
-    with safe_open(out, "pt") as file:
-        assert torch.equal(file.get_tensor("comp"), found["comp"][:, 0])
-        assert torch.equal(file.get_tensor("mean"), found["mean"][0])
-    assert run(out, "-o", tmp_path / "again.safetensors") == 0  # our own files are read again
+    assert sorted(path.name for path in out.iterdir()) == [f"pca-0{k}.safetensors" for k in range(5)]
+    for k in range(5):
+        direction = wagi_rt.directions.read(out / f"pca-0{k}.safetensors")
+        np.testing.assert_allclose(direction.vector, found["comp"][k, 0] * found["std"][k], rtol=1e-6)
+        assert direction.name == f"pca-0{k}" and direction.unit == "one standard deviation of W"
+    assert run(tmp_path / "pca.pt", "-o", out) == 2  # not over what is there
+    np.save(tmp_path / "age.npy", unit(1, 8))
+    assert run(tmp_path / "age.npy", "-o", tmp_path / "folder") == 2
 
 
 def test_stylegan2_directions_do_not_fit_a_swagan(tmp_path, capsys):
@@ -54,6 +60,8 @@ def test_stylegan2_directions_do_not_fit_a_swagan(tmp_path, capsys):
     text = capsys.readouterr().err
     assert not out.exists() and text.count("\n") == 1 and "W was learned on its own" in text
     assert run(tmp_path / "age.npy", "-o", out, "--generator", tmp_path / "stylegan2.pt") == 0
+    owner = checkpoint.weights_hash(checkpoint.load_generator(tmp_path / "stylegan2.pt"))
+    assert wagi_rt.directions.read(out).generator == owner
     assert (
         run(
             tmp_path / "age.npy",

@@ -27,6 +27,7 @@ _USE = {
     "lpips-alex": "python -m wagi.train encoder --lpips-linear {path}",
     "alexnet": "python -m wagi.train encoder --lpips-trunk {path}",
 }
+_OUTPUT = ("a folder, such as DIRECTIONS", "*.pt or *.safetensors")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("source", nargs="+", type=Path, help="weight file; several with --info")
-    p.add_argument("-o", "--output", type=Path, metavar="OUT", help="file to write: *.pt or *.safetensors")
+    p.add_argument("-o", "--output", type=Path, metavar="OUT",
+        help="file to write: *.pt or *.safetensors; a folder for GANSpace's components")  # fmt: skip
     p.add_argument(
         "--kind", choices=("auto", *KINDS), default="auto", metavar="KIND",
         help=f"what SOURCE is: {', '.join(KINDS)} (default: found from its contents)",
@@ -129,7 +131,7 @@ def load(path: Path, kind: str, made_for: str | None) -> "tuple[Source, Converte
 def run(args: argparse.Namespace) -> None:
     """Raises UserError; then nothing was written."""
     from wagi.conversion import files
-    from wagi.conversion.public_directions import require_fit
+    from wagi.conversion.public_directions import require_fit, write_components
 
     if args.info:
         info({path: load(path, args.kind, args.made_for)[1] for path in args.source})
@@ -140,17 +142,25 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("-o: is needed (or --info)", 2)
     files.check_output(args.output, args.source[0], args.overwrite)
     source, found = load(args.source[0], args.kind, args.made_for)
+    generator = ""
     if args.generator and found.kind in ("interfacegan", "ganspace"):
         from wagi import checkpoint
 
         content = checkpoint.read(args.generator)
         require_fit(found.facts, checkpoint.model_config(content, args.generator), str(source.path))
-    if args.to == "rosinality":
+        generator = checkpoint.weights_hash(checkpoint.build_loaded(content, "generator", args.generator))
+    if bool(args.output.suffix) == (found.kind == "ganspace"):
+        wanted = "GANSpace components become a folder" if args.output.suffix else "this becomes one file"
+        raise UserError(f"-o {args.output}: {wanted}; name {_OUTPUT[not args.output.suffix]}", 2)
+    if found.kind == "ganspace":
+        write_components(args.output, found.flat, source, generator)
+    elif args.to == "rosinality":
         files.write_rosinality(found, args.output)
         if found.config is not None and found.config.to_rgb_kernel != 1:
             print("note: tWavelets are 3x3; the public code builds 1x1 and must be changed", file=sys.stderr)
     else:
-        files.write(found, args.output, files.metadata(found, source, args.licence), args.half)
+        words = files.metadata(found, source, args.licence)
+        files.write(found, args.output, words | ({"generator": generator} if generator else {}), args.half)
     print("\n".join(describe(found, source.path)))
     use = _USE.get(found.stage or found.kind) if args.to == "wagi" else None
     print(f"{args.output}: written" + (f"; next: {use.format(path=args.output)}" if use else ""))

@@ -15,7 +15,14 @@ SUFFIXES = (".pt", ".safetensors")
 
 
 def check_output(path: Path, source: Path, overwrite: bool) -> None:
-    """Refuse an output that cannot or must not be written, before any work. UserError, status 2."""
+    """Refuse an output that cannot or must not be written, before any work. UserError, status 2.
+
+    One without an ending is the folder of several directions.
+    """
+    if not path.suffix and path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise UserError(f"-o {path}: not empty; add --overwrite to write into it", 2)
+    if not path.suffix and (path.is_dir() or not path.exists()):
+        return
     if path.suffix not in SUFFIXES:
         raise UserError(f"-o {path}: name it {' or '.join('*' + s for s in SUFFIXES)}", 2)
     if path.exists() and source.exists() and path.samefile(source):

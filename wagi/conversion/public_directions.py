@@ -1,6 +1,7 @@
-"""Editing directions: InterFaceGAN boundaries and GANSpace components as small safetensors files."""
+"""Editing directions: InterFaceGAN boundaries and GANSpace components as directions of the runtime."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from torch import Tensor
 from wagi.config import ModelConfig
 from wagi.conversion.sources import Source, tensor, tensors
 from wagi.errors import UserError
+from wagi_rt.directions import SUFFIX, Direction, content
+from wagi_rt.files import write_atomic
 
+_UNIT = "one standard deviation of W"
 _WIDEST = 4096  # numbers of a latent; StyleSpace has some 9000
 
 
@@ -46,7 +50,7 @@ def boundary(source: Source) -> dict[str, Any]:
 
 
 def components(source: Source) -> dict[str, Any]:
-    """mean [D], comp [K, D], std [K] from the public mean [1, D], comp [K, 1, D], std [K], or ours."""
+    """mean [D], comp [K, D], std [K] from the public mean [1, D], comp [K, 1, D], std [K]."""
     where, content = str(source.path), source.content
     found = tensors({name: content[name] for name in ("mean", "comp", "std") if name in content}, where)
     if sorted(found) != ["comp", "mean", "std"]:
@@ -58,6 +62,22 @@ def components(source: Source) -> dict[str, Any]:
         raise UserError(f"{where}: shapes do not belong together: {shapes}")
     facts = {"components": str(len(std)), "style_dim": str(len(mean)), **_made_for(source)}
     return {"flat": {"mean": mean, "comp": comp.contiguous(), "std": std}, "facts": facts}
+
+
+def write_components(folder: Path, state: Mapping[str, Tensor], source: Source, generator: str) -> None:
+    """A direction of the runtime for each component, in a new folder; a unit is one standard deviation.
+
+    generator: the hash of its weights, "" where nobody knows. Raises UserError.
+    """
+    steps = (state["comp"] * state["std"][:, None]).float().numpy()
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in source.path.stem)[:60]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for k, step in enumerate(steps):
+            direction = Direction(f"{name}-{k:02d}", step, _UNIT, generator=generator, note="ganspace")
+            write_atomic(folder / f"{direction.name}{SUFFIX}", content(direction))
+    except OSError as error:
+        raise UserError(f"-o {folder}: cannot be written ({error.strerror or error})") from None
 
 
 def _made_for(source: Source) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ LAYOUT = 2  # of the kept files
 # What a portrait wears, which the renderer's labels call accessory: numbers after those of LABELS.
 WORN = ("glasses", "earrings")
 TURNS = ("yaw", "pitch", "roll")
-MORE = ("newly", "flow")
 Arrays = dict[str, np.ndarray]
 
 
@@ -84,9 +84,9 @@ class Pairs:
                 assert edited is not None
                 turned = portrait if change.parameter in TURNS else None
                 found = self._kept(change.text, index, edited, turned)
-            more = (torch.from_numpy(found[key].astype(np.float32)) if key in found else None for key in MORE)
             pictures = to_float(source["image"]), to_float(found["image"])
-            yield Pair(*pictures, torch.from_numpy(found["regions"]), *more)
+            regions = torch.from_numpy(found["regions"])
+            yield Pair(*pictures, regions, _floats(found, "newly"), _floats(found, "flow"))
 
     def _kept(self, name: str, index: int, portrait: Portrait, before: Portrait | None = None) -> Arrays:
         world = f"v{dataset.VERSION}-{self.size}px-seed{self.seed}-{LAYOUT}"
@@ -98,7 +98,7 @@ class Pairs:
             path.parent.mkdir(parents=True, exist_ok=True)
             found = _rendered(portrait, before, self.size)
             with beside(path) as part, open(part, "wb") as file:
-                np.savez_compressed(file, **found)
+                np.savez_compressed(file, **found)  # type: ignore[arg-type]
             return found
         except (OSError, ValueError, KeyError) as error:
             reason = getattr(error, "strerror", None) or "damaged"
@@ -122,6 +122,10 @@ def _rendered(portrait: Portrait, before: Portrait | None, size: int) -> Arrays:
     return found
 
 
+def _floats(found: Arrays, name: str) -> Tensor | None:
+    return torch.from_numpy(found[name].astype(np.float32)) if name in found else None
+
+
 def batches(pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
     """At most `size` pairs each, stacked; none is dropped."""
     while group := list(islice(pairs, size)):
@@ -129,5 +133,8 @@ def batches(pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
 
 
 def _stack(group: list[Pair]) -> Pair:
-    columns = zip(*((p.source, p.edited, p.regions, p.newly, p.flow) for p in group), strict=True)
-    return Pair(*(None if column[0] is None else torch.stack(column) for column in columns))
+    def stacked(name: str) -> Any:
+        values = [getattr(pair, name) for pair in group]
+        return None if values[0] is None else torch.stack(values)
+
+    return Pair(*map(stacked, ("source", "edited", "regions", "newly", "flow")))

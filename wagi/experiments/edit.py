@@ -9,7 +9,7 @@ with --directions w + strength * direction, too. Errors are pixel-weighted means
 
 import argparse
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +170,7 @@ class Motion:
     """Mean distance between a flow and the renderer's, in the residual's pixels, over what stays visible."""
 
     def __init__(self) -> None:
-        self._sums: Counter[str] = Counter()
+        self._sums: defaultdict[str, float] = defaultdict(float)
         self._pixels = 0.0
 
     def add(self, pair: Pair, flow: Tensor | None) -> None:
