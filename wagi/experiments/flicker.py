@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
             rows.setdefault(name, []).append(np.array(row))
         chosen = np.linspace(0, args.frames - 1, 6).round().astype(int)
         strips += [np.concatenate(list(part[chosen]), 1) for part in (frames, truth, *results.values())]
-    write_picture(args.out / "flicker.png", np.concatenate(strips))
+    write_picture(args.out / "flicker.jpg", np.concatenate(strips))
     table: list[dict[str, Any]] = [
         dict(zip(COLUMNS, [name, *map(float, np.mean(values, 0))], strict=True))
         for name, values in rows.items()
