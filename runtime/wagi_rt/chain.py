@@ -136,7 +136,6 @@ RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the ima
 EDIT_RESULTS = ("edit_naive_r", "result")
 ALIGNERS = ("ada", "flow")
 _STATE = ("ws", "feature", "skip")
-_MORE: dict[str, tuple[str, ...]] = {"ada": (), "flow": ("feature",)}  # what an edit reads besides
 _OF_EDIT = tuple((name, f"edit_{name}") for name in (*_STATE, "naive", "naive_r"))
 
 SHRINK = Step("shrink", ("image",), ("image_r",))
@@ -172,14 +171,11 @@ def at_latents(aligner: str, full_detail: bool = False) -> Chain:
     whole = inversion(aligner, full_detail)
     given = ("image_r", "ws", *("image",) * full_detail)
     steps = tuple(step for step in whole.steps if step not in ENCODING.steps)
-    return Chain(given, steps, ("naive_r", "result", *_MORE[aligner]))
+    return Chain(given, steps, ("naive_r", "result", *_more(aligner, full_detail)))
 
 
 def edit(aligner: str, full_detail: bool = False) -> Chain:
-    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`.
-
-    With full detail the image is read at its full size, too.
-    """
+    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`."""
     prefix, naive, low_fidelity, decode = (
         _renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, NAIVE, LOW_FIDELITY, DECODE)
     )
@@ -194,13 +190,18 @@ def edit(aligner: str, full_detail: bool = False) -> Chain:
     if full_detail:
         aligned = (MOVE._replace(outputs=("aligned", "flow", "shares")),)
         last = (_renamed(decode, result="drawn"), MOVE_DETAIL)
-    inputs = ("image_r", "naive_r", "edit_ws", *_MORE[aligner], *("image",) * full_detail)
+    inputs = ("image_r", "naive_r", "edit_ws", *_more(aligner, full_detail))
     return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, *last), EDIT_RESULTS)
 
 
-def opening(aligner: str) -> Chain:
+def opening(aligner: str, full_detail: bool = False) -> Chain:
     """OPENING with all that `edit` reads of it."""
-    return OPENING.yielding(*OPENING.outputs, *_MORE[aligner])
+    return OPENING.yielding(*OPENING.outputs, *_more(aligner, full_detail))
+
+
+def _more(aligner: str, full_detail: bool) -> tuple[str, ...]:
+    """The tensors that an edit reads besides image_r, latents and naive_r."""
+    return ("feature",) * (aligner == "flow") + ("image",) * full_detail
 
 
 def _renamed(step: Step, **names: str) -> Step:

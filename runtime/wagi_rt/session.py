@@ -85,7 +85,7 @@ class Session(Closing):
         self.naive = naive
         whole, edit = self.manifest.inversion, self.manifest.edit
         self.chain = whole.yielding(*RESULTS, "naive") if naive else self.manifest.chain
-        self.opening = opening(self.manifest.aligner)
+        self.opening = opening(self.manifest.aligner, self.manifest.full_detail)
         self.edit_chain = edit.yielding(*EDIT_RESULTS, "edit_naive") if naive else self.manifest.edit_chain
         self.backend_name, self.engine, self.passed_over = backends.open_engine(
             self.manifest, choice, self.opening if editing else self.chain
@@ -189,13 +189,10 @@ class Session(Closing):
         return Face(self, self.resume(kept), prepared)
 
     def encode(self, images: np.ndarray) -> Tensors:  # [N, 3, S, S] float32 in [-1, 1]
-        """The tensors that every edit starts from: image_r, ws, naive_r, and what the aligner reads.
-
-        With full detail, image too.
-        """
+        """The tensors that every edit starts from: image_r, ws, naive_r, and what chain.opening adds."""
         kept = self.engine.run_chain(self.opening, {"image": images})
         self._require_numbers(kept["naive_r"])
-        return {**kept, "image": images} if self.manifest.full_detail else kept
+        return kept
 
     def resume(self, kept: Tensors) -> Tensors:
         """The tensors of `encode` again, from its image_r, ws, naive_r and, with full detail, image alone."""
@@ -211,10 +208,9 @@ class Session(Closing):
         """
         chain = at_latents(self.manifest.aligner, self.manifest.full_detail)
         known = {"image_r": area_resize(images, self.resolution), "ws": ws, "image": images}
-        given = {name: known[name] for name in chain.inputs}
-        found = self.engine.run_chain(chain, given)
+        found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})
         self._require_numbers(found["naive_r"], found["result"])
-        return {**given, **found}
+        return {"image_r": known["image_r"], "ws": ws, **found}
 
     def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
         """Render other latents with the detail of the images: generator, alignment and fusion only.

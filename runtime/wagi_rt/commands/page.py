@@ -71,7 +71,7 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
 
 def describe(manifest: Manifest) -> dict[str, Any]:
     """The facts about a bundle that the page computes with, as JSON has them."""
-    kept = opening(manifest.aligner).outputs
+    kept = opening(manifest.aligner, manifest.full_detail).outputs
     inversion = manifest.inversion.yielding(*kept, "naive", "result")
     edit = manifest.edit.yielding(*EDIT_RESULTS, "edit_naive")
     graphs = {name: manifest.graphs[name].file for name in {**inversion.graphs, **edit.graphs}}
