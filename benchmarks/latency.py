@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
         choices=("e4e", "small"),
         help="of the random models (default: the preset's, e4e from 256 px)",
     )
+    add("--set", action="append", default=[], metavar="NAME=VALUE",
+        help="a model setting of the random models: aligner=flow, full_detail=true")  # fmt: skip
     add("--bundle", type=Path, metavar="DIR", help="measure this bundle (default: the embedded model)")
     add("--backends", type=_words, metavar="A,B",
         help="of reference, eager, compile, graph, onnx, onnx-graphs, openvino, openvino-graphs, trt "
@@ -94,6 +96,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--rounds and --threads must be at least 1, --warmup at least 0", 2)
     if args.bundle and args.size:
         raise UserError("--bundle: not together with --size, which makes bundles of its own", 2)
+    if args.set and not args.size:
+        raise UserError("--set: is for random models; name their --size", 2)
     if args.out and not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: the folder does not exist", 2)
 
@@ -149,6 +153,7 @@ def _command(args: argparse.Namespace) -> str:
                 else value
             )
             words.append(f"--{name} {shown}")
+    words += [f"--set {text}" for text in args.set]
     return " ".join(words + (["--gpu"] if args.gpu else []))
 
 

@@ -84,7 +84,7 @@ def _opener(args: Namespace, size: int | None, device: str) -> Opener:
     wanted = args.precisions or (["fp32", "fp16"] if args.gpu else ["fp32"])
     runtime = any(backend not in TORCH for backend in args.backends)
     stored = ["fp32", *(p for p in wanted if runtime and p not in ("fp32", "bf16"))]
-    made = {precision: prepare(args.work, size, args.encoder, precision) for precision in stored}
+    made = {precision: prepare(args.work, size, args.encoder, precision, args.set) for precision in stored}
     bundles = {precision: bundle for precision, (_, bundle) in made.items()}
     return Opener(made["fp32"][0], bundles, args.threads, device)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wagi.config import ModelConfig
+from wagi.config import ModelConfig, TrainConfig, apply_overrides, named
 from wagi.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ SIZES = tuple(_PRESETS)
 _NOISE, _SMALL, _IMAGE_STD = 0.05, 0.1, 0.5
 
 
-def config(size: int, encoder: str | None = None) -> ModelConfig:
-    """The settings of the preset of this size; UserError (at building) where e4e does not fit."""
+def config(size: int, encoder: str | None = None, texts: Sequence[str] = ()) -> ModelConfig:
+    """The settings of the preset of this size, NAME=VALUE texts on top.
+
+    UserError for settings that cannot be, and (at building) where e4e does not fit.
+    """
     chosen = ModelConfig(**PRESETS[_PRESETS[size]]["model"])
-    return dataclasses.replace(chosen, encoder=encoder) if encoder else chosen
+    chosen = dataclasses.replace(chosen, encoder=encoder) if encoder else chosen
+    return apply_overrides(chosen, TrainConfig(), named(texts))[0]
 
 
 def random_model(settings: ModelConfig, seed: int = 0) -> WaGI:
@@ -41,7 +46,8 @@ def random_model(settings: ModelConfig, seed: int = 0) -> WaGI:
     from wagi_rt import probes
 
     torch.manual_seed(seed)
-    model = WaGI(*(build_part(settings, part) for part in PARTS))  # type: ignore[arg-type]
+    parts: list[Any] = [build_part(settings, part) for part in PARTS]
+    model = WaGI(*parts, full_detail=settings.full_detail)
     generator = model.generator
     images = torch.from_numpy(probes.images(settings.size, seed, 1))
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -55,10 +61,11 @@ def random_model(settings: ModelConfig, seed: int = 0) -> WaGI:
             norm.momentum = 1.0  # running statistics become those of the image
         offsets = model.train().encode(images)
         _divide(_last_layers(model.encoder), float(offsets.std()))
-        _, naive = model.reconstruct(offsets / offsets.std())
+        ws = offsets / offsets.std()
+        state, naive = model.reconstruct(ws)
         _divide([generator.to_rgb1, *generator.to_rgbs], float(naive.std()) / _IMAGE_STD)
         naive *= _IMAGE_STD / naive.std()
-        model.fusion(model.aligner(model.residual(images, naive), model.low_fidelity(naive)))
+        model.fuse(ws, state, naive, model.residual(images, naive))
         for norm in norms:
             norm.momentum = 0.1
     return model.eval()
@@ -79,13 +86,16 @@ def _divide(layers: list, factor: float) -> None:
         layer.bias /= factor
 
 
-def prepare(work: Path, size: int, encoder: str | None, precision: str = "fp32") -> tuple[Path, Path]:
+def prepare(
+    work: Path, size: int, encoder: str | None, precision: str = "fp32", texts: Sequence[str] = ()
+) -> tuple[Path, Path]:
     """(checkpoint, bundle) of a random model in the folder `work`, made where they are not there yet.
 
     Their name holds a hash of the sources that make them. Takes a minute or two at full size.
     """
-    settings = config(size, encoder)
-    name = f"random-{size}-{settings.encoder}-{_sources()}"
+    settings = config(size, encoder, texts)
+    label = "-".join([f"random-{size}-{settings.encoder}", *(text.replace("=", "-") for text in texts)])
+    name = f"{label}-{_sources()}"
     checkpoint = work / f"{name}.pt"
     bundle = work / (name if precision == "fp32" else f"{name}-{precision}")
     if not checkpoint.is_file():
@@ -101,7 +111,6 @@ def prepare(work: Path, size: int, encoder: str | None, precision: str = "fp32")
         from wagi.checkpoint import load_model
 
         _say(f"exporting {bundle}")
-        label = f"random-{size}-{settings.encoder}"
         export_model(load_model(checkpoint), bundle, label, precision=precision, report=_say)
     return checkpoint, bundle
 

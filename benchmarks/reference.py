@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.model import Inversion, WaGI
+from wagi.networks.flow_alignment import FlowAligner
+from wagi.networks.full_detail import keep_detail
 from wagi.networks.fusion import Gates, gate
 from wagi.networks.layers import ModulatedConv2d, StyledConv
 from wagi.networks.swagan import NO_GATES, Generator, ToWavelets
@@ -96,6 +98,9 @@ def invert(model: WaGI, images: Tensor) -> Inversion:  # N,3,S,S in [-1, 1]
     ws = model.encode(images)
     naive = generate(model.generator, ws)
     residual = model.residual(images, naive)
-    aligned = model.aligner(residual, model.low_fidelity(naive))
+    flow = isinstance(model.aligner, FlowAligner)
+    aligned = residual if flow else model.aligner(residual, model.low_fidelity(naive))
     image = generate(model.generator, ws, model.fusion(aligned))
+    if model.full_detail:
+        image = keep_detail(image, images, model.resolution)
     return Inversion(ws, naive, residual, aligned, image, images)

@@ -218,6 +218,8 @@ def test_gpu_without_a_gpu_is_one_line(capsys):
         (["--batch", "0"], "--batch 0"),
         (["--rounds", "0"], "--rounds"),
         (["--bundle", "x", "--size", "32"], "--bundle"),
+        (["--set", "aligner=flow"], "--set"),
+        (["--size", "64", "--set", "full_detail=true"], "full_detail=True: needs aligner=flow"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, named, capsys):
@@ -269,10 +271,15 @@ def test_the_page_of_scale_shows_the_committed_load():
     assert shown == serving.text(json.loads(results.read_text())), "run benchmarks/serving.py --out --page"
 
 
+DETAILED = ["--size", "64", *(f"--set={text}" for text in (
+    "aligner=flow", "residual_resolution=32", "encoder_input=32", "full_detail=true"))]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_a_random_model_from_weights_to_table(tmp_path):
+@pytest.mark.parametrize("model", [["--size", "32"], DETAILED], ids=["published", "full detail"])
+def test_a_random_model_from_weights_to_table(model, tmp_path):
     """Checkpoint, export and all backends of a tiny random model; a second run uses them again."""
-    arguments = ["--size", "32", "--backends", "reference,eager,onnx,onnx-graphs", "--rounds", "1",
+    arguments = [*model, "--backends", "reference,eager,onnx,onnx-graphs", "--rounds", "1",
                  "--threads", "1", "--without", "memory,cold-start", "--work",
                  str(tmp_path / "w")]  # fmt: skip
     out = tmp_path / "out.json"

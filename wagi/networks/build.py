@@ -45,6 +45,8 @@ def _generator(config: ModelConfig) -> Generator:
 
 def _encoder(config: ModelConfig) -> nn.Module:
     if config.encoder == "small":
+        if config.resolution % config.encoder_input:
+            raise ValueError(f"encoder_input={config.encoder_input} does not divide R = {config.resolution}")
         return SmallEncoder(
             config.n_latent, config.style_dim, input_size=config.encoder_input, width=config.encoder_width
         )
