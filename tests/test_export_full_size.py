@@ -4,6 +4,7 @@ import onnx
 import pytest
 import torch
 
+from benchmarks import floor, models
 from export.bundle import export_model
 from export.parity import table
 from tests.tolerances import EXPORT_ATOL
@@ -12,6 +13,7 @@ from wagi.networks.alignment import DistortionAligner
 from wagi.networks.e4e import Encoder4Editing
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.swagan import Generator
+from wagi_rt.manifest import read
 
 
 @pytest.mark.slow
@@ -39,3 +41,21 @@ def test_full_size_256(tmp_path) -> None:
     # second copy of the generator would add 90 MB.
     parameters = sum(p.numel() for p in model.parameters())
     assert (out / "weights.bin").stat().st_size < 4 * parameters * 1.03
+
+
+@pytest.mark.slow
+def test_full_detail_at_1024(tmp_path) -> None:
+    """R = 256 of 1024 px in a narrow network: parity of inversion and edit, and what the detail costs."""
+    narrow = ("channel_multiplier=0.125", "max_channels=64", "style_dim=64", "n_mlp=2", "fusion_hidden=16")
+    small = ("encoder_width=16", "encoder_input=64", "feature_levels=32,64", "wavelet_levels=64")
+    flow = ("fusion_widths=8,8,12,16", "aligner=flow", "full_detail=true")
+    model = models.random_model(models.config(1024, "small", (*narrow, *small, *flow)))
+    found = export_model(model, tmp_path / "large", "large", report=print)
+    print("\n" + table(*found))
+    (unchanged,) = (row for row in found.rows if row.name == "no change")
+    assert unchanged.difference == 0 and all(row.passed for row in found.rows)
+    manifest = read(tmp_path / "large")
+    for name, most in (("keep_detail", 0.15e9), ("move_detail", 0.2e9)):
+        assert manifest.graphs[name].outputs == {"result": (3, 1024, 1024)}
+        layers = floor.layers(manifest.folder / manifest.graphs[name].file, 1)
+        assert sum(layer.macs for layer in layers) < most
