@@ -264,5 +264,5 @@ def load_model(path: str | Path) -> WaGI:
 
 def build_model(content: dict, path: str | Path) -> WaGI:
     """The same from what `read` returned, for those who need the settings too."""
-    parts: list[Any] = [build_loaded(content, part, path) for part in PARTS]
-    return WaGI(*parts, full_detail=model_config(content, path).full_detail).eval()
+    parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in PARTS}
+    return WaGI(**parts, full_detail=model_config(content, path).full_detail).eval()

@@ -22,6 +22,7 @@ from wagi.experiments.regions import RegionMeans, masks
 from wagi.experiments.sheet import named_models
 from wagi.experiments.tables import write_report
 from wagi.model import WaGI
+from wagi.networks.build import PARTS
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.full_detail import keep_detail
 from wagi.portraits.edits import Edit, parse_edit
@@ -59,13 +60,13 @@ Results = dict[str, tuple[Tensor, Tensor]]  # row -> inversion, edit
 
 def results(name: str, model: WaGI, pair: Pair) -> Results:
     """The rows of one model: [N, 3, S, S], 8-bit values in [-1, 1]."""
-    parts: list[Any] = [model.generator, model.encoder, model.aligner, model.fusion]
-    plain, ws = WaGI(*parts).eval(), model.encode(pair.edited)
+    parts: dict[str, Any] = {part: getattr(model, part) for part in PARTS}
+    plain, ws = WaGI(**parts).eval(), model.encode(pair.edited)
     found = plain.invert(pair.source)
     images = {name: (found.image, plain.edit(found, ws).image)}
     if isinstance(model.aligner, FlowAligner) and model.resolution < model.generator.size:
         inverted, edited = (keep_detail(x, pair.source, model.resolution) for x in images[name])
-        moved = WaGI(*parts, full_detail=True).eval().edit(found, ws).image
+        moved = WaGI(**parts, full_detail=True).eval().edit(found, ws).image
         images |= {f"{name}, {UNMOVED}": (inverted, edited), f"{name}, {WITH}": (inverted, moved)}
     return {row: (eight_bit(a), eight_bit(b)) for row, (a, b) in images.items()}
 
