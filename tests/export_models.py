@@ -36,8 +36,9 @@ def trace_graphs(model: WaGI) -> dict[str, ir.Model]:
     return dict(trace_one_by_one(build_graphs(model, "fp32"), DEFAULT_OPSET, lambda text: None))
 
 
-def small_model(aligner: str = "ada") -> WaGI:
-    """The smoke preset at 32 px."""
+def small_model(aligner: str = "ada", **changes: object) -> WaGI:
+    """The smoke preset at 32 px, or with other settings."""
     torch.manual_seed(5)
-    config = dataclasses.replace(CONFIG, aligner=aligner)
-    return randomised(WaGI(*(build_part(config, part) for part in PARTS)).eval())
+    config = dataclasses.replace(CONFIG, aligner=aligner, **changes)
+    parts = {part: build_part(config, part) for part in PARTS}
+    return randomised(WaGI(**parts, full_detail=config.full_detail).eval())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from export_models import CONFIG, randomised
+from export_models import CONFIG, small_model
 from scipy.ndimage import map_coordinates, zoom
 from tolerances import TOL
 
@@ -17,20 +17,16 @@ from wagi import checkpoint, config
 from wagi.errors import UserError
 from wagi.haar import decompose
 from wagi.model import WaGI, area_resize
-from wagi.networks.build import PARTS, build_part
+from wagi.networks.build import PARTS
 from wagi.networks.flow_alignment import Alignment, FlowAligner
 from wagi.networks.full_detail import join, split
 
 SIZE, R = 128, 32  # two levels
-DETAILED = dataclasses.replace(
-    CONFIG, size=SIZE, residual_resolution=R, aligner="flow", full_detail=True, encoder_input=32
-)
+CHANGES = {"size": SIZE, "residual_resolution": R, "full_detail": True, "encoder_input": 32}
 
 
-def build(settings=DETAILED):
-    torch.manual_seed(5)
-    parts = [build_part(settings, part) for part in PARTS]
-    return randomised(WaGI(*parts, full_detail=settings.full_detail).eval())
+def build(aligner="flow"):
+    return small_model(aligner, **CHANGES)
 
 
 @pytest.fixture(scope="module")
@@ -142,21 +138,22 @@ def enlarged(values, factor):
 
 @torch.no_grad()
 def test_nothing_happens_at_the_size_of_r():
-    whole = build(dataclasses.replace(CONFIG, aligner="flow", full_detail=True))
+    whole = small_model("flow", full_detail=True)
     assert not whole.full_detail
-    x = images(1)[..., : CONFIG.size, : CONFIG.size]
+    x = images(1)[..., :32, :32]
     assert torch.equal(whole.invert(x).image, without(whole).invert(x).image)
 
 
 def test_the_setting_is_kept_and_needs_the_flow_aligner(model, tmp_path):
     path, x = tmp_path / "model.pt", images(1)
     weights = {part: checkpoint.state_of(getattr(model, part)) for part in PARTS}
-    checkpoint.save(path, "inversion", DETAILED, weights)
+    settings = dataclasses.replace(CONFIG, aligner="flow", **CHANGES)
+    checkpoint.save(path, "inversion", settings, weights)
     with torch.no_grad():
         assert torch.equal(checkpoint.load_model(path).invert(x).image, model.invert(x).image)
-    older = {k: v for k, v in config.to_dict(DETAILED).items() if k != "full_detail"}
+    older = {k: v for k, v in config.to_dict(settings).items() if k != "full_detail"}
     assert not config.model_from_dict(older, "older").full_detail
     with pytest.raises(UserError, match="full_detail=True: needs aligner=flow"):
         config.settings("smoke", "inversion", {"full_detail": "true"})
     with pytest.raises(ValueError, match="full_detail needs a flow aligner"):
-        build(dataclasses.replace(DETAILED, aligner="ada"))
+        build("ada")

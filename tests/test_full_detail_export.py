@@ -1,6 +1,5 @@
 """A bundle with full detail computes WaGI.invert and WaGI.edit, in every engine and precision."""
 
-import dataclasses
 import json
 import shutil
 
@@ -8,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export_models import CONFIG, randomised
+from export_models import small_model, trace_graphs
 from fake_gpu import FakeCuda, fake_tensorrt, install
 from tiny_bundle import edit_manifest
 from tolerances import EXPORT_ATOL
@@ -19,9 +18,9 @@ import wagi_rt
 from export.graphs import build_graphs
 from export.parity import compare_probes, failure, table
 from wagi.model import WaGI
-from wagi.networks.build import PARTS, build_part
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
+from wagi_rt.commands import page
 from wagi_rt.errors import UserError
 
 SIZE, R = 64, 32
@@ -32,14 +31,12 @@ WHOLE = ("inversion", "editing", "no change", "batch 1 = 3")
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(5)
-    settings = dataclasses.replace(CONFIG, size=SIZE, residual_resolution=R, aligner="flow", full_detail=True)
-    return randomised(WaGI(*(build_part(settings, part) for part in PARTS), full_detail=True).eval())
+    return small_model("flow", size=SIZE, residual_resolution=R, full_detail=True)
 
 
 @pytest.fixture(scope="module")
 def traced(model):
-    return bundle.trace_graphs(model)
+    return trace_graphs(model)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +119,12 @@ def test_the_tensorrt_program_walks_both(exported, tmp_path, monkeypatch):
                 found.append((session.restore(images).image, edited.image))
         for ours, theirs in zip(*found, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_page_keeps_what_its_edits_read(exported):
+    described = page.describe(manifests.read(exported[0]))
+    assert set(described["edit"]["inputs"]) <= {*described["inversion"]["outputs"], "edit_ws"}
+    assert set(DETAIL) <= set(described["graphs"])
 
 
 def test_nothing_depends_on_the_batch_or_is_double(exported):
