@@ -9,7 +9,7 @@ import pytest
 import torch
 from export_models import small_model, trace_graphs
 from fake_gpu import FakeCuda, fake_tensorrt, install
-from tiny_bundle import edit_manifest
+from tiny_bundle import edit_manifest, write_tiny_bundle
 from tolerances import EXPORT_ATOL
 from trt_helpers import build
 
@@ -160,8 +160,21 @@ def test_half_weights(model, traced, tmp_path):
     assert not failure(rows)
 
 
+@pytest.mark.parametrize("schema", [2, 3])
+def test_bundles_of_before_load(tmp_path, schema):
+    folder = write_tiny_bundle(tmp_path / "b", schema=schema, size=SIZE, resolution=R)
+    edit_manifest(folder, full_detail=None)
+    assert not manifests.read(folder).full_detail
+
+
+def test_nothing_happens_at_the_size_of_r(tmp_path):
+    folder = write_tiny_bundle(tmp_path / "b", schema=3, aligner="flow", size=SIZE, resolution=SIZE)
+    edit_manifest(folder, full_detail=True)
+    assert not manifests.read(folder).full_detail
+
+
 def test_what_the_manifest_says_is_checked(exported, tmp_path):
-    """A bundle of before has no such field; one that lies about it is refused in one line."""
+    """A bundle whose graphs are others than it says is refused in one line."""
     manifest = json.loads((exported[0] / "manifest.json").read_text())
     folder = tmp_path / "b"
     shutil.copytree(exported[0], folder)
