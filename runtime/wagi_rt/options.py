@@ -153,7 +153,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
 
 def _add_clip_options(parser: argparse.ArgumentParser) -> None:
     """Options of clips and numbered pictures."""
-    add = parser.add_argument_group("with a clip, or pictures like frame_%%05d.png").add_argument
+    add = parser.add_argument_group("with a clip, or pictures like frame_%05d.png").add_argument
     add("--frames", metavar="A:B", help="only these frames, numbered from 0; B is not among them")
     add("--smoothing", type=values.weight, metavar="W",
         help="weight of a frame in its averages over time (default 0.2; 1: each by itself)")  # fmt: skip
