@@ -9,14 +9,12 @@ from argparse import Namespace
 from wagi_rt import decoding
 from wagi_rt.bulk.ledger import Row
 from wagi_rt.commands.edit import Edits, read_edits
-from wagi_rt.commands.invert import face_finder, require_precision
+from wagi_rt.commands.invert import face_finder, open_session, require_precision
 from wagi_rt.commands.jobs import Job
 from wagi_rt.commands.overlap import overlap
 from wagi_rt.commands.stages import Image, Inversions, Render, Stages
 from wagi_rt.commands.whole import PhotoStages
-from wagi_rt.engines.base import EngineChoice
 from wagi_rt.errors import UserError
-from wagi_rt.session import Session
 
 
 class Worker:
@@ -59,8 +57,7 @@ def _open(args: Namespace) -> Stages:
     if args.max_pixels:
         decoding.allow_pixels(args.max_pixels)
     finder = face_finder(args)
-    choice = EngineChoice(args.backend, args.device, args.threads, args.precision)
-    session = Session(args.model, choice, editing=args.editing)
+    session = open_session(args, editing=args.editing)
     require_precision(session, args.half)
     render: Render = Inversions(session)
     if args.editing:
