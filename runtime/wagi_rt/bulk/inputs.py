@@ -34,8 +34,10 @@ def find(inputs: list[str], recursive: bool, outputs: list[str], check: Check) -
         elif any(sign in name for sign in _MAGIC) and not os.path.lexists(name):
             _match(name, found)
         else:
-            for all_of_them, more in zip(found, find_sources([name], recursive, outputs), strict=True):
-                all_of_them.extend(more)
+            part = find_sources([name], recursive, outputs)
+            found.files.extend(part.files)
+            found.failures.extend(part.failures)
+            found.notes.extend(part.notes)
     return found
 
 
