@@ -5,6 +5,7 @@ Workers run in this process, behind the interface that wagi_rt.bulk.cluster give
 
 import json
 import os
+import socket
 import sys
 from contextlib import contextmanager
 
@@ -308,6 +309,14 @@ def test_faults_cost_one_line_before_anything_starts(words, line, run, capsys):
     assert run(Local(), *words) == 2
     assert line in error_line(capsys.readouterr().err)
     assert not os.path.exists("out")
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(bundle, photos, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999", "127.0.0.1:x"):
+        assert run_cli("bulk", "in", "-m", bundle, "-o", "out", "--ray", address, "-q") == 1
+        assert f"--ray {address}: nobody answers there" in error_line(capsys.readouterr().err)
 
 
 def test_missing_libraries_are_named(bundle, photos, monkeypatch, capsys):

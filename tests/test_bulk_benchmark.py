@@ -1,11 +1,12 @@
-"""benchmarks/bulk.py: its memory is the kernel's, its rates leave the start out, its table has them."""
+"""benchmarks/bulk.py and scale.py: memory is the kernel's, rates leave the start out, the page has both."""
 
 import subprocess
 import sys
 
 import pytest
+from checkout import ROOT
 
-from benchmarks import bulk
+from benchmarks import bulk, scale
 
 SIZE = 60_000_000
 CHILD = f"import time; held = bytearray({SIZE}); time.sleep(2)"
@@ -38,3 +39,17 @@ def test_rates_leave_the_start_out_and_ray_is_the_rest():
 def test_a_wrong_number_of_workers_is_one_line(capsys):
     assert bulk.main(["--actors", "0"]) == 2
     assert capsys.readouterr().err == "error: --actors 0: whole numbers of at least 1, like 1,2,4\n"
+
+
+def test_the_page_shows_what_was_measured():
+    reports = scale.committed()
+    assert scale.table(reports) in (ROOT / "docs" / "scale.md").read_text(), (
+        "run: python benchmarks/scale.py --page docs/scale.md"
+    )
+    run = next(
+        run for run in reports[0]["models"][0]["runs"] if run["backend"] == "onnx" and run["batch"] == 1
+    )
+    busy = run["cpu_ms"] + sum(reports[0]["models"][0]["stage_ms"].values())
+    line = scale.rows(reports[0])[0]
+    assert float(line[5]) == pytest.approx(1e6 * busy / 1000 / 3600, rel=0.01)
+    assert float(line[6]) == pytest.approx(1e9 * busy / 1000 / 86400 / 30, rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -17,6 +18,7 @@ from wagi_rt.errors import UserError
 LOCAL = "local"
 _STORE = 80_000_000  # bytes of shared memory, the least that Ray takes: paths and rows need none
 _TICK = 1.0  # seconds
+_PATIENCE = 10.0  # seconds
 
 
 class Died(Exception):
@@ -86,6 +88,8 @@ def started(address: str, cpus: int, gpus: float, actors: int | None) -> Iterato
         # Otherwise its ports are open to the network, and whoever reaches them runs code as this user.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    elif ":" in address:
+        _reach(address)
     try:
         import ray
     except ImportError:
@@ -99,6 +103,16 @@ def started(address: str, cpus: int, gpus: float, actors: int | None) -> Iterato
         stack.callback(ray.shutdown)
         _connect(ray, address, Path(folder), cpus * (actors or 0))
         yield Cluster(ray, cpus, gpus)
+
+
+def _reach(address: str) -> None:
+    """UserError where nobody listens: Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--ray {address}: nobody answers there ({reason}); check the address") from None
 
 
 def _connect(ray: ModuleType, address: str, folder: Path, cpus: int) -> None:
