@@ -57,10 +57,9 @@ def table(reports: list[dict[str, Any]]) -> str:
     """All of them in one table, and under it machine and files."""
     from benchmarks.report import table as markdown
 
-    (machine,) = {report["machine"] for report in reports}
-    (threads,) = {report["threads"] for report in reports}
-    header = ["model", "engine", "processor ms", "of it around the model", f"a day on {threads} cores",
-              "core hours per million", "cores for a billion in 30 days"]  # fmt: skip
+    header = ["model", "engine", "processor ms", "of it around the model", "a day", "core hours per million",
+              "cores for a billion in 30 days"]  # fmt: skip
+    machine = "; ".join(dict.fromkeys(f"{one['machine']}, {one['threads']} threads" for one in reports))
     files = " and ".join(f"`benchmarks/results/{name}`" for name in REPORTS)
     found = markdown(header, [row for report in reports for row in rows(report)])
     return f"{found}\n\n*{machine}; from {files}:* `python benchmarks/scale.py --page docs/scale.md`"
