@@ -99,7 +99,6 @@ def _numbers(words: str) -> list[int]:
 def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Machine, versions and command: the head of the report."""
     from benchmarks.machine import commit, processor
-
     from wagi_rt import manifest
 
     words = ["python benchmarks/bulk.py"]
