@@ -1,12 +1,10 @@
-"""`wagi-rt bulk` but for Ray: rows, outputs, going on, workers that die, files of others, faults in one line.
+"""`wagi-rt bulk` but for Ray: rows, outputs, going on, workers that die, and files of others.
 
 Workers run in this process, behind the interface that wagi_rt.bulk.cluster gives to Ray.
 """
 
 import json
 import os
-import socket
-import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -288,41 +286,3 @@ def test_a_parquet_report_has_the_rows(run, monkeypatch):
     table = parquet.read_table("rows.parquet").to_pylist()
     assert [row["input"] for row in table] == [row["input"] for row in rows("rows.jsonl")]
     assert table[5]["metrics"] == rows("rows.jsonl")[5]["metrics"]
-
-
-# Faults
-
-
-@pytest.mark.parametrize(
-    "words, line",
-    [
-        (["in", "-o", "x.png"], "-o x.png: must be a folder"),
-        (["in", "--device", "cuda:1"], "--device cuda:1: each worker has its own GPU"),
-        (["in", "--report", "rows.xml"], "--report rows.xml: must end in .jsonl or .parquet"),
-        (["in", "--ray", "photos"], "'photos' is no HOST:PORT"),
-        (["in", "--set", "rde=1"], "rde"),
-        (["-"], "-: bulk reads files"),
-        (["in", "--strip"], "--strip: needs --fit face"),
-    ],
-)
-def test_faults_cost_one_line_before_anything_starts(words, line, run, capsys):
-    assert run(Local(), *words) == 2
-    assert line in error_line(capsys.readouterr().err)
-    assert not os.path.exists("out")
-
-
-def test_a_cluster_that_is_not_there_is_said_at_once(bundle, photos, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999", "127.0.0.1:x"):
-        assert run_cli("bulk", "in", "-m", bundle, "-o", "out", "--ray", address, "-q") == 1
-        assert f"--ray {address}: nobody answers there" in error_line(capsys.readouterr().err)
-
-
-def test_missing_libraries_are_named(bundle, photos, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert run_cli("bulk", "in", "-m", bundle, "-o", "out") == 2
-    assert error_line(capsys.readouterr().err).endswith("run: pip install 'wagi[ray]'")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert run_cli("bulk", "in", "-m", bundle, "-o", "out", "--report", "rows.parquet") == 2
-    assert "pip install pyarrow" in error_line(capsys.readouterr().err)
