@@ -6,6 +6,7 @@ import pywt
 import torch
 import torch.nn.functional as F
 from test_distillation import HALF, Observed, expected, make, numpy, scenes
+from training_helpers import run, write_portraits
 
 from wagi.config import settings
 from wagi.errors import UserError
@@ -111,3 +112,42 @@ def test_parameters_are_found_by_name():
 @pytest.mark.parametrize(("share", "mapped"), [("0.5", 2), ("0.25", 1), ("0", 0), ("1", 3)])
 def test_share_of_a_batch_from_its_parameters(share, mapped):
     assert make(mapped_share=share).mapped(4) == mapped
+
+
+def test_change_counts_a_small_edit_as_much_as_a_large_one():
+    """By numpy; a copy of the source misses all of a change, whatever its area; other changes cost, too."""
+    change = np.zeros((2, 3, 32, 32), np.float32)
+    change[0, :, 4:8, 4:8], change[1] = 1.0, 1.0
+    found = 0.25 * change
+    found[0, :, 20:24, 20:24] = 1.0
+    missed = [(((f - c) ** 2).sum()) / ((c**2).sum() + 10) for f, c in zip(found, change, strict=True)]
+    error = detail.change_error(torch.from_numpy(found), torch.from_numpy(change))
+    assert error.item() == pytest.approx(np.mean(missed), rel=1e-6)
+    nothing = detail.change_error(torch.zeros(2, 3, 32, 32), torch.from_numpy(100 * change))
+    assert nothing.item() == pytest.approx(1, abs=1e-3)
+
+
+def test_change_is_that_between_the_pictures_that_the_encoder_reads():
+    """Eight pictures of four pairs; the first is decoded from its parameters, so three pairs are compared."""
+    first, second = scenes(), scenes()
+    edited = {"edited": -second["image"], "edited_params": second["params"], "edited_mask": second["mask"]}
+    stage = make(lambda_edit="6", mapped_share="0.125")
+    (phase,) = stage.phases(1)
+    made = []
+    handle = stage.generator.register_forward_hook(lambda _, args, out: made.append(out))
+    loss, scalars = phase.loss({**first, **edited}, torch.Generator().manual_seed(5))
+    handle.remove()
+    images, target = made[0], torch.cat([first["image"], edited["edited"]])
+    assert images.shape == target.shape
+    pairs = [(numpy(images[k + 4] - images[k]), numpy(target[k + 4] - target[k])) for k in (1, 2, 3)]
+    error = np.mean([((f - c) ** 2).sum() / ((c**2).sum() + 10) for f, c in pairs])
+    assert scalars["change"].item() == pytest.approx(error, rel=1e-5)
+    (without,) = make(mapped_share="0.125").phases(1)
+    plain, _ = without.loss({**first, **edited}, torch.Generator().manual_seed(5))
+    assert loss.item() == pytest.approx(plain.item() + 6 * error, rel=1e-5)
+
+
+def test_change_needs_scenes(tmp_path, capsys):
+    data = write_portraits(tmp_path / "p")
+    assert run("generator", data, tmp_path / "run", "--set", "lambda_edit=6", "--steps", "1") == 2
+    assert "--data" in (said := capsys.readouterr().err) and "no scenes of edits" in said

@@ -108,6 +108,7 @@ class GeneratorConfig(TrainConfig):
     lambda_energy: float = 0.0  # of local detail energy
     lambda_lock: float = 0.0  # against detail that follows a grid
     detail_kimg: float = 20.0  # over which the last three rise to their weight
+    lambda_edit: float = 0.0  # of what G0(E0(x)) misses of an edit's change; the data are scenes then
     lambda_read: float = 0.0  # of reading these parameters from E0's first code by a linear map
     read: tuple[str, ...] = ()
     # weight of background, clothes, skin, eyes, mouth, hair, hat, letters, accessories in the image loss

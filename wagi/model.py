@@ -67,6 +67,10 @@ class NaiveInverter(nn.Module):
         """Latents of the naive inversion."""
         return self.latents(self.offsets(images))
 
+    def image(self, images: Tensor) -> Tensor:  # N,3,S,S => N,3,S,S, not clamped
+        """The naive inversion."""
+        return self.generator(self.encode(images))
+
     def latents(self, offsets: Tensor) -> Tensor:
         """Latents from what E0 gives."""
         return offsets + self.generator.latent_avg

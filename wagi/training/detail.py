@@ -1,4 +1,4 @@
-"""Losses for detail that a generator cannot place: its looks, its amount, and that it follows no grid."""
+"""Losses for what an image loss lets a generator blur: how detail looks, how much, what an edit changes."""
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from wagi.standins.model import PortraitsFeatures, load
 from wagi.training.images import Scalars
 
 _SHIFT = 16  # pixels, the stride of the trunk's last stage: it must not learn where the picture begins
+
+_FAINT = 10.0  # squared error over a picture's values: changes below it, a raised brow, need not be shown
 
 _CELL = 4  # coefficients a side over which a fixed phase shows
 
@@ -49,6 +51,17 @@ def lock_loss(y: Tensor, x: Tensor, levels: int = 2) -> Tensor:  # N,3,R,R twice
         total = total + F.avg_pool2d(locked, min(_CELL, locked.shape[-1])).abs().mean()
         error = low
     return total
+
+
+def change_error(found: Tensor, change: Tensor) -> Tensor:  # N,3,R,R twice => scalar
+    """Mean over pairs of |found - change|^2 / (|change|^2 + a faint change): 1 where nothing is shown, 0 all.
+
+    A mean over pixels forgets a smile: it is a few hundred of them. Here each edit counts alike, and what
+    else changes with it costs as much as what is missing. Squares, since the L1 distance to a thin line that
+    may be anywhere is least without the line.
+    """
+    missed, whole = ((x.square().sum((1, 2, 3))) for x in (found - change, change))
+    return (missed / (whole + _FAINT)).mean()
 
 
 class Detail(nn.Module):

@@ -26,9 +26,10 @@ from wagi.model import NaiveInverter
 from wagi.networks.build import build_part
 from wagi.networks.swagan import Discriminator, Generator
 from wagi.portraits.parameters import COLUMNS
-from wagi.training.detail import Detail
+from wagi.training.detail import Detail, change_error
 from wagi.training.images import RegionWeights, Scalars, wavelet_l1, weighted_mean
 from wagi.training.optim import make_optimizer
+from wagi.training.scenes import with_edits
 from wagi.training.stage import Phase, Stage
 
 
@@ -224,7 +225,8 @@ class DistillStage(Adversarial):
         The mapping network follows E0 and not the other way: drawn towards each other, both gave up what the
         other could not tell, until W had a tenth of its spread and E0 wrote everything into the offsets.
         """
-        config, target, weights = self.config, batch["image"], self.regions(batch.get("mask"))
+        config, pairs, batch = self.config, len(batch["image"]), with_edits(batch)
+        target, weights = batch["image"], self.regions(batch.get("mask"))
         images, encoded, mapped = self.decode(batch, rng)
         errors = (images - target).abs()
         wave = wavelet_l1(images, target, weights)
@@ -237,6 +239,11 @@ class DistillStage(Adversarial):
         scalars["delta"] = delta
         detail, terms = self.detail(images, target, step, rng)
         loss, scalars = loss + detail, {**scalars, **terms}
+        if config.lambda_edit:
+            scalars["change"] = change_error(
+                *(x[pairs + half :] - x[half:pairs] for x in (images, target))  # those that E0 reads
+            )
+            loss = loss + config.lambda_edit * scalars["change"]
         if config.lambda_read:
             # An edit needs a direction: what no linear map reads from the code, none can change.
             read = self.models["reader"](encoded[:, 0])
@@ -248,26 +255,29 @@ class DistillStage(Adversarial):
             scalars["g_adv"] = adversarial
         return loss, {"loss": loss, **scalars}
 
-    def _both(self, models: dict, batch: Item) -> tuple[Tensor, Tensor]:
-        """Images of the averaged models: from the parameters, and by E0 from the images."""
-        generator = models["generator"]
+    def _mapped(self, generator: Generator, params: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed(self.config.seed)
-        w = generator.map(scene_latent(batch["params"], generator.style_dim, rng))
-        encoded = NaiveInverter(generator, models["encoder"]).encode(batch["image"])
-        return generator(generator.broadcast(w)), generator(encoded)
+        return generator(generator.broadcast(generator.map(scene_latent(params, generator.style_dim, rng))))
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """L2 and L_wave of both paths."""
-        result = {}
-        for name, images in zip(("map", "enc"), self._both(models, batch), strict=True):
+        """L2 and L_wave of both paths of the averaged models; what G0(E0(x)) misses of an edit."""
+        generator, result = models["generator"], {}
+        naive = NaiveInverter(generator, models["encoder"])
+        found = {"map": self._mapped(generator, batch["params"]), "enc": naive.image(batch["image"])}
+        for name, images in found.items():
             images = images.clamp(-1, 1)
             result[f"l2_{name}"] = float(l2_loss(images, batch["image"]))
             result[f"wave_{name}"] = float(wavelet_loss(images, batch["image"]))
+        if self.config.lambda_edit:
+            change = naive.image(batch["edited"]) - found["enc"]
+            result["change"] = float(change_error(change, batch["edited"] - batch["image"]))
         return result
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: data, G(map(parameters)), G(E0(data))."""
-        return torch.cat([batch["image"], *self._both(models, batch)]), len(batch["image"])
+        generator, image = models["generator"], batch["image"]
+        found = NaiveInverter(generator, models["encoder"]).image(image)
+        return torch.cat([image, self._mapped(generator, batch["params"]), found]), len(image)
 
 
 def scene_latent(params: Tensor, style_dim: int, rng: torch.Generator) -> Tensor:  # N,P => N,style_dim

@@ -20,7 +20,7 @@ GROUP = 25
 class ScenePairs:
     """Every ordered pair of pictures inside a scene: an edit of `image` to `edited`.
 
-    Items have both with their masks, and
+    Items have both with their masks and parameters, and
         base, edited_base [3, S, S]: the scene's first appearance in the views of the two: pictures of the
             same things.
         flow [2, S/2, S/2]: where in `image` is what each pixel of `edited` shows, (x, y) in pixels of that
@@ -61,8 +61,10 @@ class ScenePairs:
             **self._motion(chosen, first),
             "image": before["image"],
             "mask": before["mask"],
+            "params": before["params"],
             "edited": after["image"],
             "edited_mask": after["mask"],
+            "edited_params": after["params"],
             "base": bases[0],
             "edited_base": bases[1],
             "pictures": torch.tensor([first + k for k in chosen]),
@@ -78,3 +80,11 @@ class ScenePairs:
         if factor > 1:
             flow, seen = F.avg_pool2d(flow, factor) / factor, F.avg_pool2d(seen, factor)
         return {"flow": flow, "seen": seen}
+
+
+def with_edits(batch: Item) -> Item:
+    """A batch of N pairs (wagi.training.scenes) as one of 2 N images: the N edited ones follow."""
+    if "edited" not in batch:
+        return batch
+    pairs = {"image": "edited", "params": "edited_params", "mask": "edited_mask"}
+    return {name: torch.cat([batch[name], batch[edited]]) for name, edited in pairs.items()}

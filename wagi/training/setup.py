@@ -117,9 +117,10 @@ def wants_parameters(config: TrainConfig) -> bool:
 
 def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> Dataset:
     path: str = options.data
-    scenes = model.aligner == "flow" and options.stage == "inversion"
-    if scenes and options.edited:
+    flow = model.aligner == "flow" and options.stage == "inversion"
+    if flow and options.edited:
         raise UserError("--edited: not with aligner=flow, which reads scenes of edits (--data)", 2)
+    scenes = flow or bool(getattr(config, "lambda_edit", 0))
     with option("--data"):
         data = ScenePairs(path, model.size) if scenes else open_dataset(path, model.size)
     if options.edited:
