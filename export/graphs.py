@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from export.folding import cast, folded
 from export.synthesis import Style, Synthesis, bands
+from wagi.errors import UserError
 from wagi.model import WaGI, area_resize, fade
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.full_detail import keep_detail, move_detail, shares
@@ -39,6 +40,8 @@ class Encoder(nn.Module):
 
     def __init__(self, model: WaGI, dtype: torch.dtype) -> None:
         super().__init__()
+        if model.encoder.steps:
+            raise UserError("a ReStyle encoder (restyle_steps) runs in PyTorch only; use another for export")
         self.network = folded(model.encoder, dtype)
         self.register_buffer("latent_avg", model.generator.latent_avg.detach())
 

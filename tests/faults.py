@@ -23,6 +23,10 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("(residual, inversion.naive, naive)", "(residual, naive, naive)", EDITED),
         ("F.avg_pool2d(images, factor)", "images[..., ::factor, ::factor]",
          "test_model.py::test_area_resize_is_a_block_mean"),
+        ("offsets.detach() + self.encoder(", "self.encoder(",
+         "test_restyle.py::test_inference_is_the_published_loop"),
+        ("offsets.detach() + self.encoder(", "offsets + self.encoder(",
+         "test_restyle.py::test_training_sums_the_steps_and_keeps_gradients_inside_them"),
     ],
     # Edits of faces in whole photos.
     "runtime/wagi_rt/faces/photos.py": [

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from wagi.config import ModelConfig, model_from_dict, to_dict
 from wagi.errors import UserError
 from wagi.files import beside
-from wagi.model import WaGI
+from wagi.model import NaiveInverter, WaGI
 from wagi.networks.build import PARTS, build_part
 from wagi.networks.swagan import Generator
 
@@ -260,6 +260,14 @@ def load_generator(path: str | Path) -> Generator:
 def load_model(path: str | Path) -> WaGI:
     """The whole model of an inversion checkpoint, in eval mode. UserError for other stages."""
     return build_model(read(path), path)
+
+
+def build_inverter(content: dict, path: str | Path) -> NaiveInverter:
+    """The model that a checkpoint holds: WaGI, or E0 and G0 alone. UserError for one without E0."""
+    if "fusion" in content["weights"]:
+        return build_model(content, path)
+    parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in ("generator", "encoder")}
+    return NaiveInverter(**parts).eval()
 
 
 def build_model(content: dict, path: str | Path) -> WaGI:

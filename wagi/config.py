@@ -30,7 +30,8 @@ class ModelConfig:
     max_channels: int = 512
     to_rgb_kernel: int = 1
     param_dim: int = 0  # > 0: the mapping network reads a scene's parameters (a distilled generator)
-    encoder: str = "e4e"  # e4e | psp | small
+    encoder: str = "e4e"  # e4e | psp | small | small-psp
+    restyle_steps: int = 0  # > 0: ReStyle over that encoder, so many steps
     encoder_input: int = 256
     encoder_width: int = 48
     residual_resolution: int = 0  # R; 0: min(256, size)
@@ -261,11 +262,13 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
     if model.resolution % 16 or model.size % model.resolution:
         refuse("residual_resolution", model.resolution, "must be a multiple of 16 that divides size")
     for name, value in (
-        ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small")),
+        ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small", "small-psp")),
         ("aligner", ("ada", "flow")),
     ):  # fmt: skip
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
+    if model.restyle_steps < 0:
+        refuse("restyle_steps", model.restyle_steps, "must not be negative; 0 is an encoder without steps")
     if model.full_detail and model.aligner != "flow":
         refuse("full_detail", True, "needs aligner=flow, which knows where an edit moves detail")
     if model.generator == "stylegan2" and model.wavelet_levels:

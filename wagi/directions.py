@@ -143,7 +143,8 @@ def run(args: argparse.Namespace) -> None:
         from wagi.standins.model import PortraitsFeatures, load
 
         encoder = checkpoint.build_loaded(content, "encoder", args.model)
-        model, network = NaiveInverter(generator, encoder).eval(), load(PortraitsFeatures)
+        model = NaiveInverter(generator, encoder).eval()  # type: ignore[arg-type]
+        network = load(PortraitsFeatures)
         rows = finding.find(args, model, origin, network.predict)
         print(markdown_table(rows, finding.COLUMNS))
     except OSError as error:

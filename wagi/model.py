@@ -3,12 +3,15 @@
 Training, evaluation and export all use these methods; none has a second version of the path.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.networks.alignment import DistortionAligner
+from wagi.networks.e4e import ProgressiveEncoder
 from wagi.networks.flow_alignment import Alignment, FlowAligner
 from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import ConsultationEncoder
@@ -54,14 +57,29 @@ def fade(residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
 class NaiveInverter(nn.Module):
     """E0 and G0, without what gives the lost detail back; images are [N, 3, S, S] in [-1, 1]."""
 
-    def __init__(self, generator: Generator, encoder: nn.Module) -> None:
+    def __init__(self, generator: Generator, encoder: ProgressiveEncoder) -> None:
         super().__init__()
         self.generator, self.encoder = generator, encoder
         self.resolution = min(256, generator.size)
 
     def offsets(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
         """E0's output: latents as differences from the mean latent."""
-        return self.encoder(area_resize(images, self.resolution))
+        *_, last = self.attempts(images)
+        return last
+
+    # ReStyle, section 3: w_{t+1} = w_t + E(x, G(w_t)), from the mean latent and its image.
+    def attempts(self, images: Tensor) -> Iterator[Tensor]:
+        """E0's output after each of its steps. Gradients stay inside a step, as ReStyle is trained."""
+        images = area_resize(images, self.resolution)
+        if not self.encoder.steps:
+            yield self.encoder(images)
+            return
+        offsets = images.new_zeros(len(images), self.generator.n_latent, self.generator.style_dim)
+        for _ in range(self.encoder.steps):
+            with torch.no_grad():
+                shown = area_resize(self.generator(self.latents(offsets)), self.resolution)
+            offsets = offsets.detach() + self.encoder(torch.cat([images, shown], dim=1))
+            yield offsets
 
     def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
         """Latents of the naive inversion."""
@@ -74,6 +92,11 @@ class NaiveInverter(nn.Module):
     def latents(self, offsets: Tensor) -> Tensor:
         """Latents from what E0 gives."""
         return offsets + self.generator.latent_avg
+
+    def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(naive, final) inversion of images [N, 3, S, S], not clamped; here there is only the naive one."""
+        naive = self.generator(self.encode(images))
+        return naive, naive
 
 
 class WaGI(NaiveInverter):
@@ -89,7 +112,7 @@ class WaGI(NaiveInverter):
     def __init__(
         self,
         generator: Generator,
-        encoder: nn.Module,
+        encoder: ProgressiveEncoder,
         aligner: DistortionAligner | FlowAligner,
         fusion: ConsultationEncoder,
         full_detail: bool = False,
@@ -138,6 +161,11 @@ class WaGI(NaiveInverter):
         if self.full_detail:
             image = keep_detail(image, images, self.resolution)
         return Inversion(ws, naive, residual, aligned, image, images)
+
+    def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The naive and the fused inversion."""
+        found = self.invert(images)
+        return found.naive, found.image
 
     def edit(self, source: Tensor | Inversion, ws_edit: Tensor, faded: bool = True) -> Inversion:
         """Render edited latents with the detail of the source.

@@ -18,6 +18,10 @@ _UNUSABLE = {
     "encoder_q": "MoCo weights: identity is measured with IR-SE50 here",
 }
 
+# opts.encoder_type -> kind, of encoders that read an image, or a pair of them.
+_ENCODERS = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp"}
+_RESTYLE = {"ProgressiveBackboneEncoder": "restyle-e4e", "BackboneEncoder": "restyle-psp"}
+
 
 def identify(source: Source) -> str:
     """The kind of a file by what it contains. UserError when it is none, with the nearest known layout."""
@@ -54,15 +58,22 @@ def _prefixed(source: Source, content: Mapping[str, Any]) -> str:
         raise UserError(f"{source.path}: a state_dict without encoder. and decoder.; {near}")
     if below(state, "residue") or below(state, "grid_align"):
         return "hfgi"
-    opts = content.get("opts")
-    opts = opts if isinstance(opts, Mapping) else vars(opts) if hasattr(opts, "__dict__") else {}
-    kind = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp"}.get(str(opts.get("encoder_type")))
+    named = str(options(content).get("encoder_type"))
+    pairs = getattr(state.get("encoder.input_layer.0.weight"), "shape", ())[1:2] == (6,)
+    kind = (_RESTYLE if pairs else _ENCODERS).get(named)
     if kind is None:
+        restyle = "restyle-" if pairs else ""
         raise UserError(
-            f"{source.path}: e4e and pSp have the same names, and opts.encoder_type is "
-            f"{str(opts.get('encoder_type'))[:40]!r}; say which with --kind e4e or --kind psp"
+            f"{source.path}: e4e and pSp have the same names, and opts.encoder_type is {named[:40]!r}; "
+            f"say which with --kind {restyle}e4e or --kind {restyle}psp"
         )
     return kind
+
+
+def options(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The training options `opts` of a checkpoint; empty when it has none."""
+    opts = content.get("opts")
+    return opts if isinstance(opts, Mapping) else vars(opts) if hasattr(opts, "__dict__") else {}
 
 
 def _refuse_unusable(source: Source, state: Mapping[str, Any]) -> None:

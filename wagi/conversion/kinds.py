@@ -10,11 +10,14 @@ from torch import Tensor
 from wagi import checkpoint
 from wagi.config import ModelConfig
 from wagi.conversion import rebuild, tensorflow
-from wagi.conversion.identify import identify
+from wagi.conversion.identify import identify, options
 from wagi.conversion.public_directions import boundary, components
 from wagi.conversion.rebuild import fit
 from wagi.conversion.sources import Source, State, below, tensor, tensors, unwrap
 from wagi.errors import UserError
+
+RESTYLE_STEPS = 5  # of the public checkpoints, whose training options say so too
+PREFIXED = ("e4e", "psp", "restyle-e4e", "restyle-psp", "hfgi")  # {state_dict, opts, latent_avg}
 
 
 @dataclass
@@ -117,26 +120,29 @@ def _state_dict(source: Source) -> dict[str, Any]:
     return dict(source.content["state_dict"])
 
 
-def _with_encoder(source: Source, encoder: str) -> tuple[ModelConfig, dict[str, State], dict[str, str]]:
-    """Settings, encoder and generator of an e4e, pSp or HFGI checkpoint."""
+def _with_encoder(
+    source: Source, encoder: str, steps: int = 0
+) -> tuple[ModelConfig, dict[str, State], dict[str, str]]:
+    """Settings, encoder and generator of an e4e, pSp, ReStyle or HFGI checkpoint."""
     where, state = str(source.path), _state_dict(source)
     average = source.content.get("latent_avg")
     average = None if average is None else _one_average(average, where)
     decoder = tensors(below(state, "decoder"), f"{where} (decoder)")
     config, generator, facts = _generator(decoder, average, f"{where} (decoder)")
-    config = replace(config, encoder=encoder)
+    config = replace(config, encoder=encoder, restyle_steps=steps)
     latents = config.n_latent
     given = tensors(below(state, "encoder"), f"{where} (encoder)")
     heads = len({name.split(".")[1] for name in given if name.startswith("styles.")})
-    if "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,):
-        raise UserError(f"{where}: a ReStyle encoder (6 input channels), which iterates; give e4e or pSp")
+    pairs = "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,)
+    if pairs and not steps:
+        raise UserError(f"{where}: a ReStyle encoder (6 input channels); say --kind restyle-{encoder}")
     if heads != latents:
         raise UserError(
             f"{where}: an encoder of {heads} styles with a {_family(config)}-{config.size} decoder "
             f"of {latents} styles; they do not belong together"
         )
     expected = rebuild.part(config, "encoder")
-    name = {"e4e": "e4e", "psp": "pSp"}[encoder]
+    name = ("ReStyle " if steps else "") + {"e4e": "e4e", "psp": "pSp"}[encoder]
     parts = {
         "generator": generator,
         "encoder": fit(expected, given, f"{where} (encoder)", f"{name} encoder of {heads} styles"),
@@ -152,6 +158,19 @@ def e4e(source: Source) -> Converted:
 def psp(source: Source) -> Converted:
     config, parts, facts = _with_encoder(source, "psp")
     return Converted("psp", "pSp encoder with its generator", config, "encoder", parts, {}, facts)
+
+
+def _restyle(encoder: str) -> Callable[[Source], Converted]:
+    def convert(source: Source) -> Converted:
+        steps = options(source.content).get("n_iters_per_batch", RESTYLE_STEPS)
+        if not isinstance(steps, int) or not 0 < steps <= 100:
+            raise UserError(f"{source.path}: opts.n_iters_per_batch is {str(steps)[:40]!r}, not 1 to 100")
+        config, parts, facts = _with_encoder(source, encoder, steps)
+        what = f"ReStyle encoder over {encoder} with its generator"
+        facts["steps"] = str(steps)
+        return Converted(f"restyle-{encoder}", what, config, "encoder", parts, {}, facts)
+
+    return convert
 
 
 def hfgi(source: Source) -> Converted:
@@ -194,6 +213,8 @@ READERS: dict[str, Callable[[Source], Converted]] = {
     "stylegan2": rosinality,
     "e4e": e4e,
     "psp": psp,
+    "restyle-e4e": _restyle("e4e"),
+    "restyle-psp": _restyle("psp"),
     "hfgi": hfgi,
     "irse50": _flat("irse50", "ArcFace IR-SE50", _backbone),
     "lpips-alex": _flat("lpips-alex", "LPIPS v0.1 linear for AlexNet", lambda: rebuild.linear("alex")),
@@ -213,7 +234,7 @@ def convert(source: Source, kind: str = "auto") -> Converted:
     allowed = needs.get(kind, ("torch", "safetensors"))
     mapping = isinstance(source.content, Mapping)
     usable = source.container in allowed and (mapping or kind in ("swagan-tf", "interfacegan"))
-    if usable and kind in ("e4e", "psp", "hfgi"):
+    if usable and kind in PREFIXED:
         usable = isinstance(source.content.get("state_dict"), Mapping)
     if not usable:
         raise UserError(f"--kind {kind}: {source.path} holds something else ({source.container})", 2)

@@ -56,7 +56,7 @@ def open_inverter(path: Path, batch: int, device: str = "cpu", runtime: str = ""
 
 
 class CheckpointInverter:
-    """wagi.model.WaGI with the checkpoint's averaged weights."""
+    """The checkpoint's model, with its averaged weights."""
 
     def __init__(self, path: Path, batch: int, device: str) -> None:
         import torch
@@ -66,7 +66,7 @@ class CheckpointInverter:
 
         content = checkpoint.read(path)
         self.device = torch.device(device)
-        self.model = checkpoint.build_model(content, path).to(self.device)
+        self.model = checkpoint.build_inverter(content, path).to(self.device)
         self.size, self.chunk = self.model.generator.size, batch
         self.facts = {
             "kind": "checkpoint",
@@ -84,8 +84,8 @@ class CheckpointInverter:
 
         images = torch.stack([to_float(one) for one in pictures]).to(self.device)
         with torch.inference_mode():
-            inversion = self.model.invert(images)
-        for pair in zip(inversion.naive, inversion.image, strict=True):
+            results = self.model.results(images)
+        for pair in zip(*results, strict=True):
             if all(image.isfinite().all() for image in pair):
                 yield Inverted(*(to_uint8(image) for image in pair))
             else:

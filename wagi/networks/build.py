@@ -9,7 +9,8 @@ from wagi.networks.e4e import Encoder4Editing
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.layers import channels
-from wagi.networks.psp import PixelToStyle
+from wagi.networks.psp import PixelToStyle, SmallPixelToStyle
+from wagi.networks.restyle import RestyleEditing, RestylePixelToStyle
 from wagi.networks.small_encoder import SmallEncoder
 from wagi.networks.stylegan2 import StyleGAN2Generator
 from wagi.networks.swagan import Generator
@@ -21,7 +22,7 @@ PART_SETTINGS = {
         "size", "generator", "style_dim", "n_mlp", "channel_multiplier", "max_channels", "to_rgb_kernel",
         "param_dim",
     ),
-    "encoder": ("encoder", "encoder_input", "encoder_width"),
+    "encoder": ("encoder", "encoder_input", "encoder_width", "restyle_steps"),
     "aligner": ("aligner", "aligner_channels"),
     "fusion": ("residual_resolution", "feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
 }  # fmt: skip
@@ -44,18 +45,20 @@ def _generator(config: ModelConfig) -> Generator:
 
 
 def _encoder(config: ModelConfig) -> nn.Module:
-    if config.encoder == "small":
+    small = {"small": SmallEncoder, "small-psp": SmallPixelToStyle}.get(config.encoder)
+    if small:
         if config.resolution % config.encoder_input:
             raise ValueError(f"encoder_input={config.encoder_input} does not divide R = {config.resolution}")
-        return SmallEncoder(
-            config.n_latent, config.style_dim, input_size=config.encoder_input, width=config.encoder_width
-        )
+        size, width, steps = config.encoder_input, config.encoder_width, config.restyle_steps
+        return small(config.n_latent, config.style_dim, size, width, steps)
     if config.resolution != 256:
         raise ValueError(
             f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
         )
-    kind = {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder]
-    return kind(config.n_latent, config.style_dim)
+    if config.restyle_steps:
+        restyle = {"e4e": RestyleEditing, "psp": RestylePixelToStyle}[config.encoder]
+        return restyle(config.n_latent, config.style_dim, config.restyle_steps)
+    return {"e4e": Encoder4Editing, "psp": PixelToStyle}[config.encoder](config.n_latent, config.style_dim)
 
 
 def _aligner(config: ModelConfig) -> DistortionAligner | FlowAligner:

@@ -15,7 +15,7 @@ from wagi.errors import UserError
 from wagi.networks.irse import Backbone, ir_se50_body, stem
 from wagi.networks.layers import EqualLinear
 
-__all__ = ["Backbone", "Encoder4Editing", "LatentDiscriminator", "ProgressiveEncoder"]
+__all__ = ["Backbone", "BackboneEncoder", "Encoder4Editing", "LatentDiscriminator", "ProgressiveEncoder"]
 
 # Last unit of the body at 1/4, 1/8 and 1/16 of the input size: the three levels of the feature pyramid.
 _FINE_UNIT, _MIDDLE_UNIT = 6, 20
@@ -27,10 +27,15 @@ class ProgressiveEncoder(nn.Module):
     """The interface of every E0: `.n_styles`, `.style_dim` and the progressive `.stage` of e4e (section 3.2).
 
     Stage None: all offsets differ from the first one; i: offsets 1..i do; 0: all are equal (W only).
+
+    steps: of ReStyle, which reads an image beside what its latents show so far (6 channels) and adds to them;
+    0: an encoder that reads the image alone, once.
     """
 
-    def __init__(self, n_styles: int, style_dim: int) -> None:
+    def __init__(self, n_styles: int, style_dim: int, steps: int = 0) -> None:
         super().__init__()
+        self.steps = steps
+        self.in_channels = 6 if steps else 3
         if n_styles < 1:
             raise ValueError(f"n_styles must be at least 1, got {n_styles}")
         self.n_styles = n_styles
@@ -79,7 +84,48 @@ class StyleHead(nn.Module):
         return self.linear(self.convs(features).flatten(1))
 
 
-class Encoder4Editing(ProgressiveEncoder):
+def widened(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those filters of an image [C, 3, h, w] in `state` that are for a pair of images [C, 6, h, w] in `own`.
+
+    The second image's filters are `own`'s, as ReStyle begins.
+    """
+    return {
+        name: torch.cat([state[name], value[:, 3:]], dim=1)
+        for name, value in own.items()
+        if value.ndim == 4 and name in state and state[name].shape == value[:, :3].shape != value.shape
+    }
+
+
+class BackboneEncoder(ProgressiveEncoder):
+    """The beginning of all encoders on IR-SE50."""
+
+    def __init__(self, n_styles: int, style_dim: int, steps: int = 0) -> None:
+        super().__init__(n_styles, style_dim, steps)
+        self.input_layer = stem(self.in_channels, 64)
+        self.body = ir_se50_body()
+
+    def initialise_from_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Copy input layer and body from an ArcFace IR-SE50 state dict; its output layer is not used.
+
+        ReStyle's three further input channels keep the filters they start with.
+        Raises UserError, naming the first entry that is missing or has another shape.
+        """
+        for name in ("input_layer", "body"):
+            module = getattr(self, name)
+            own = module.state_dict()
+            state = {**state, **widened(state, {f"{name}.{key}": value for key, value in own.items()})}
+            for key, value in own.items():
+                given = state.get(f"{name}.{key}")
+                if given is None or given.shape != value.shape:
+                    found = "missing" if given is None else f"of shape {list(given.shape)}"
+                    raise UserError(
+                        f"IR-SE50 weights: {name}.{key} is {found}, expected {list(value.shape)}; "
+                        "give the public model_ir_se50.pth"
+                    )
+            module.load_state_dict({key: state[f"{name}.{key}"] for key in own})
+
+
+class Encoder4Editing(BackboneEncoder):
     """IR-SE50 body, feature pyramid and one head per style.
 
     Args: n_styles: latents of the generator (`generator.n_latent`: 12, 14, 16 for SWAGAN 256, 512, 1024).
@@ -89,8 +135,6 @@ class Encoder4Editing(ProgressiveEncoder):
 
     def __init__(self, n_styles: int, style_dim: int = 512) -> None:
         super().__init__(n_styles, style_dim)
-        self.input_layer = stem(3, 64)
-        self.body = ir_se50_body()
         self.styles = nn.ModuleList(StyleHead(512, style_dim, self._spatial(k)) for k in range(n_styles))
         self.latlayer1 = nn.Conv2d(256, 512, 1)
         self.latlayer2 = nn.Conv2d(128, 512, 1)
@@ -122,24 +166,6 @@ class Encoder4Editing(ProgressiveEncoder):
         if n_deltas >= _MIDDLE_STYLES:
             maps[64] = _merge(maps[32], self.latlayer2(taps[_FINE_UNIT]))
         return maps
-
-    def initialise_from_backbone(self, state: Mapping[str, Tensor]) -> None:
-        """Copy input layer and body from an ArcFace IR-SE50 state dict; its output layer is not used.
-
-        Raises UserError, naming the first entry that is missing or has another shape.
-        """
-        for name in ("input_layer", "body"):
-            module = getattr(self, name)
-            own = module.state_dict()
-            for key, value in own.items():
-                given = state.get(f"{name}.{key}")
-                if given is None or given.shape != value.shape:
-                    found = "missing" if given is None else f"of shape {list(given.shape)}"
-                    raise UserError(
-                        f"IR-SE50 weights: {name}.{key} is {found}, expected {list(value.shape)}; "
-                        "give the public model_ir_se50.pth"
-                    )
-            module.load_state_dict({key: state[f"{name}.{key}"] for key in own})
 
 
 def _merge(coarse: Tensor, lateral: Tensor) -> Tensor:

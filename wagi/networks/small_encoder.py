@@ -58,12 +58,15 @@ class SmallEncoder(ProgressiveEncoder):
         style_dim: their width.
         input_size: power of two, at least 32; larger images are averaged down to it.
         width: channels at 32x32.
-    Call: images [N, 3, S, S] in [-1, 1], S a multiple of input_size -> offsets [N, n_styles, style_dim].
+        steps: of ReStyle, see `ProgressiveEncoder`.
+    Call: images [N, 3 or 6, S, S] in [-1, 1], S a multiple of input_size -> offsets [N, n_styles, style_dim].
     Raises ValueError for other sizes. The delta layers start at zero, so training starts in W.
     """
 
-    def __init__(self, n_styles: int, style_dim: int, input_size: int = 64, width: int = 48) -> None:
-        super().__init__(n_styles, style_dim)
+    def __init__(
+        self, n_styles: int, style_dim: int, input_size: int = 64, width: int = 48, steps: int = 0
+    ) -> None:
+        super().__init__(n_styles, style_dim, steps)
         if input_size < 32 or input_size & (input_size - 1):
             raise ValueError(f"input_size must be a power of two of at least 32, got {input_size}")
         self.input_size = input_size
@@ -71,7 +74,7 @@ class SmallEncoder(ProgressiveEncoder):
         channels = {r: _round8(width * _RATIO.get(r, _FINEST_RATIO)) for r in self._sizes}
 
         narrow = _round8(width / 3)
-        self.stem = nn.Conv2d(3, narrow, 3, padding=1)
+        self.stem = nn.Conv2d(self.in_channels, narrow, 3, padding=1)
         wide_in = [narrow, *(channels[r] for r in self._sizes[:-1])]
         self.downs = nn.ModuleList(
             nn.Conv2d(i, channels[r], 3, 2, 1) for i, r in zip(wide_in, self._sizes, strict=True)

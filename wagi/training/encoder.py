@@ -11,7 +11,7 @@ from wagi.features import FeatureFiles, load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
 from wagi.model import NaiveInverter, area_resize
 from wagi.networks.build import build_part
-from wagi.networks.e4e import Encoder4Editing, LatentDiscriminator, ProgressiveEncoder
+from wagi.networks.e4e import BackboneEncoder, LatentDiscriminator, ProgressiveEncoder
 from wagi.networks.swagan import Generator
 from wagi.training.generator import scene_latent
 from wagi.training.images import ImageLoss, Scalars
@@ -59,7 +59,7 @@ class EncoderStage(Stage):
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
         encoder = parts["encoder"] if "encoder" in parts else self._fresh(files)
         self.encoder: ProgressiveEncoder = encoder  # type: ignore[assignment]
-        self.naive = NaiveInverter(self.generator, encoder)
+        self.naive = NaiveInverter(self.generator, self.encoder)
         self.models, self.frozen, self.averaged = (
             {"encoder": self.encoder},
             {"generator": self.generator},
@@ -84,7 +84,7 @@ class EncoderStage(Stage):
 
     def _fresh(self, files: FeatureFiles) -> nn.Module:
         encoder = build_part(self.model_config, "encoder")
-        if isinstance(encoder, Encoder4Editing) and files.arcface:
+        if isinstance(encoder, BackboneEncoder) and files.arcface:
             encoder.initialise_from_backbone(
                 load_weights(files.arcface, "--arcface", "ArcFace model_ir_se50.pth")
             )
@@ -120,10 +120,14 @@ class EncoderStage(Stage):
         return [*phases, Phase("encoder", self.encode)]
 
     def encode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        config = self.config
+        """The losses of all steps of the encoder, and the terms of the last one."""
         target = area_resize(batch["image"], self.model_config.resolution)
-        offsets = self.naive.offsets(target)
-        ws = self.naive.latents(offsets)
+        found = [self._judge(offsets, target, batch) for offsets in self.naive.attempts(target)]
+        loss = torch.stack([loss for loss, _ in found]).sum()
+        return loss, {"loss": loss, **found[-1][1]}
+
+    def _judge(self, offsets: Tensor, target: Tensor, batch: Item) -> tuple[Tensor, Scalars]:
+        config, ws = self.config, self.naive.latents(offsets)
         images = area_resize(self.generator(ws), self.model_config.resolution)
         loss, scalars = self.image_loss(images, target, batch.get("mask"))
         # The reference drops the delta term once its schedule is over (decision 26).
@@ -133,7 +137,7 @@ class EncoderStage(Stage):
         if config.lambda_adv:
             scalars["adv"] = generator_loss(self.discriminator(self._distinct(ws).flatten(0, 1)))
             loss = loss + config.lambda_adv * scalars["adv"]
-        return loss, {"loss": loss, **scalars}
+        return loss, scalars
 
     def _distinct(self, ws: Tensor) -> Tensor:
         """The latents that may differ at this stage."""

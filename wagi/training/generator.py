@@ -24,6 +24,7 @@ from wagi.losses import (
 )
 from wagi.model import NaiveInverter
 from wagi.networks.build import build_part
+from wagi.networks.e4e import ProgressiveEncoder
 from wagi.networks.swagan import Discriminator, Generator
 from wagi.portraits.parameters import COLUMNS
 from wagi.training.detail import Detail, change_error
@@ -172,7 +173,7 @@ class DistillStage(Adversarial):
                 f"the data has {model_config.param_dim}; set mode=gan, or give rendered portraits",
                 2,
             )
-        self.encoder = build_part(model_config, "encoder")
+        self.encoder: ProgressiveEncoder = build_part(model_config, "encoder")  # type: ignore[assignment]
         self.models["encoder"] = self.encoder
         self.averaged = ("generator", "encoder")
         # The mapping network stores its weights a hundred times larger than they act (lr_mul 0.01), which all

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
@@ -14,7 +15,8 @@ from wagi.data import Counterfactuals, Dataset, ImageFolder, open_dataset
 from wagi.errors import UserError, option
 from wagi.features import FeatureFiles
 from wagi.files import write_json
-from wagi.networks.build import PART_SETTINGS
+from wagi.networks.build import PART_SETTINGS, build_part
+from wagi.networks.e4e import widened
 from wagi.networks.swagan import Generator
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
@@ -188,13 +190,19 @@ def adopt(options: RunOptions, model: ModelConfig) -> tuple[ModelConfig, Sources
         given = options.encoder or options.generator
         raise UserError(f"--encoder: {given} has no encoder; give a checkpoint of stage encoder", 2)
     for part, (content, path) in sources.items():
-        model = _adopt_part(model, part, checkpoint.model_config(content, path), path)
+        there = checkpoint.model_config(content, path)
+        if options.stage != "encoder" or part != "encoder" or _same_encoder(model, there):
+            model = _adopt_part(model, part, there, path)
     if "encoder" in sources and "generator" in sources:
         content, path = sources["encoder"]
         there = checkpoint.model_config(content, path)
         if (there.n_latent, there.style_dim) != (model.n_latent, model.style_dim):
             raise UserError(f"--encoder {path}: made for another generator (latents differ)", 2)
     return model, sources
+
+
+def _same_encoder(a: ModelConfig, b: ModelConfig) -> bool:
+    return (a.encoder, a.restyle_steps) == (b.encoder, b.restyle_steps)
 
 
 def _adopt_part(model: ModelConfig, part: str, there: ModelConfig, path: str) -> ModelConfig:
@@ -224,11 +232,22 @@ def make_stage(
         return generator.make_stage(model, config)  # type: ignore[arg-type]
     parts = {part: checkpoint.build_loaded(content, part, path) for part, (content, path) in sources.items()}
     if options.stage == "encoder":
+        if "encoder" in sources and not _same_encoder(model, checkpoint.model_config(*sources["encoder"])):
+            parts["encoder"] = _begin(model, *sources["encoder"])
         return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
     if isinstance(data, ScenePairs):
         photos = open_photographs(options.photos, 2 * model.size) if options.photos else None
         return FlowStage(model, config, parts, options.files, data, photos)  # type: ignore[arg-type]
     return InversionStage(model, config, parts, options.files)  # type: ignore[arg-type]
+
+
+def _begin(model: ModelConfig, content: dict, path: str) -> nn.Module:
+    """An encoder of another kind than the checkpoint's, which begins with those of its weights that fit."""
+    encoder, state = build_part(model, "encoder"), content["weights"]["encoder"]
+    fresh = checkpoint.grow(encoder, {**state, **widened(state, encoder.state_dict())})
+    kind = f"{model.encoder}, restyle_steps={model.restyle_steps}"
+    print(f"note: encoder={kind} begins with what fits of {path}: {len(fresh)} new tensors", file=sys.stderr)
+    return encoder
 
 
 def initialise(stage: Stage, path: str, parts: str = "") -> None:
