@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, convert, directions
 from wagi.checkpoint import weights_hash
-from wagi.editing import boundaries, components, judging, shifts
+from wagi.editing import boundaries, components, finding, judging, shifts
 from wagi.editing.attributes import ATTRIBUTES, read_labels
 from wagi.errors import UserError
 from wagi.networks.swagan import Generator
@@ -183,6 +183,13 @@ class Painter(torch.nn.Module):
 
     def forward(self, ws):
         return ws.mean(1)[:, :3, None, None].expand(-1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(("effect", "scale"), [(0.5, 2.0), (0.8, 1.25), (1.7, 1.0), (0.1, 3.0), (-0.4, 1.0)])
+def test_a_unit_becomes_the_change_that_it_names(effect, scale):
+    """Three times at most, never less than found; what moves the wrong way is left to be refused."""
+    rising = np.array(judging.STRENGTHS)
+    assert finding.scale_to(1.0, judged(effect * rising, 0 * rising)) == pytest.approx(scale)
 
 
 def test_changes_are_what_the_rendered_edits_show():

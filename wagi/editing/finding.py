@@ -18,6 +18,8 @@ from wagi.files import write_json
 from wagi.model import NaiveInverter
 from wagi_rt.directions import SUFFIX, Direction, is_name, write
 
+_MOST_SCALE = 3.0  # beyond it an edit leaves the codes that E0 gives
+
 COLUMNS = ("name", "auc", "effect", "leakage", "into", "range", "kept")
 
 
@@ -61,11 +63,26 @@ def _measured(
     if (area := auc(held.codes, vector, held.values[:, own])) < args.minimum_auc:
         reason = f"no: does not separate (AUC below {args.minimum_auc:g})"
         return {"name": attribute.name, "auc": area, "kept": reason}
-    judged = judge(model, held.codes, held.values, vector, own, reader, args.rendered)
+
+    def judged_at(scale: float) -> Judged:
+        return judge(model, held.codes, held.values, scale * vector, own, reader, args.rendered)
+
+    judged = judged_at(1.0)
+    if (scale := scale_to(attribute.step / max(held.values[:, own].std(), 1e-6), judged)) > 1:
+        vector, judged = np.float32(scale) * vector, judged_at(scale)
     if limits := judged.range(args.most_leakage):
         note = f"{args.method}; measured on {len(held.codes)} held-out pictures, {args.rendered} rendered"
         write(path, _direction(attribute, vector, judged, held.names, limits, origin, note))
     return _row(attribute, judged, held.names, args.most_leakage)
+
+
+def scale_to(step: float, judged: Judged) -> float:
+    """The factor, from 1 to 3, after which one unit changes the attribute by `step` (both in deviations).
+
+    The mean shift of the codes is shown in part only: they turn by different ways, and G0 is not linear.
+    """
+    effect = float(judged.slopes[judged.own])
+    return min(max(step / effect, 1.0), _MOST_SCALE) if effect > 0 else 1.0
 
 
 def _worlds(
