@@ -15,17 +15,21 @@ import onnx_ir as ir
 import torch
 
 from export.activations import MOST_FOR_HALF, largest_activations
+from export.comparison import compare
 from export.graphs import Graph, aligner, build_graphs, chains, tensor_shapes
-from export.parity import Arrays, Row, compare, failure, make_probes, reference
+from export.parity import make_probes, reference
 from export.pipeline import join
+from export.rows import Recorded, Row, failure
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.checkpoint import weights_hash
 from wagi.model import WaGI
 from wagi_rt import directions as directions_file
+from wagi_rt import manifest as manifests
 from wagi_rt import probes
 from wagi_rt.chain import EDIT, PIPELINE
 from wagi_rt.directions import Direction, require_fit
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import SCHEMA, file_sha256
 
@@ -118,7 +122,8 @@ def export_model(
         report("running PyTorch")
         seeded = probes.images(model.generator.size, PARITY_SEED)
         results = reference(model, seeded)
-        largest = _measure(graphs, results if images is None else reference(model, images), precision)
+        wanted = results if images is None else reference(model, images)
+        largest = _measure(graphs, wanted, precision)
         parts = traced or trace_one_by_one(graphs, opset, report)
         write_graphs(parts, model, beside, precision)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
@@ -128,7 +133,8 @@ def export_model(
         manifest |= _naive_errors(model, heldout)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
-        found = Export(compare(beside, model, seeded if images is None else images), largest)
+        with OrtEngine(manifests.read(beside)) as engine:
+            found = Export(compare(engine, wanted), largest)
         _record_parity(found, manifest, beside, out)
         _publish(beside, out)
     except OSError as error:
@@ -179,9 +185,7 @@ def arithmetic(precision: str) -> str:
     return FP32 if precision == HALF_WEIGHTS else precision
 
 
-def _measure(
-    graphs: dict[str, Graph], results: dict[str, tuple[Arrays, Arrays]], precision: str
-) -> dict[str, float]:
+def _measure(graphs: dict[str, Graph], results: Recorded, precision: str) -> dict[str, float]:
     """Largest activation of every graph; UserError when half precision could not hold it."""
     inputs = {
         name: {key: torch.from_numpy(value) for key, value in given.items()}

@@ -101,8 +101,7 @@ def _build_all(
         raise _usage(f"{versions}: install the same version of both, or use --exact-version")
     if not args.no_plugins:
         _load_plugins(builder, runtime)
-    from export.engine_check import references
-    from export.engine_make import HEADER, IMAGES, Maker, stored
+    from export.engine_make import HEADER, IMAGES, Maker, references, stored
 
     kept = [] if args.overwrite else [name for name in names if stored(target, name, options)]
     for name in kept:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     if args.atol is not None and not args.atol >= 0:
         raise UserError(f"--atol {args.atol}: must not be negative", 2)
     from export.bundle import ParityError, check_opset, check_target, export_model
-    from export.parity import table
+    from export.rows import table
     from export.trace import DEFAULT_OPSET
     from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict

@@ -26,3 +26,12 @@ def pytest_unconfigure(config):
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def flow_model():
+    """The small random model with a flow aligner, and its traced graphs: tracing takes most of an export."""
+    from export_models import small_model, trace_graphs
+
+    model = small_model("flow")
+    return model, trace_graphs(model)

@@ -7,7 +7,9 @@ import pytest
 from tolerances import EXPORT_ATOL
 
 import wagi_rt
-from export.parity import compare_probes
+from export.comparison import compare_probes
+from wagi_rt import manifest as manifests
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.metrics import l2, l_wave, psnr
 
 DEMO = "runtime/wagi_rt/demo"
@@ -15,7 +17,8 @@ DEMO = "runtime/wagi_rt/demo"
 
 def test_parity_with_the_stored_pytorch_values(root):
     """Weights are stored in half precision, and still the images stay within the limit for float32."""
-    rows = {row.name: row.difference for row in compare_probes(root / DEMO)}
+    with OrtEngine(manifests.read(root / DEMO)) as engine:
+        rows = {row.name: row.difference for row in compare_probes(engine)}
     assert {"naive", "decode", "batch 1 = 3"} <= set(rows)
     assert all(difference < EXPORT_ATOL for difference in rows.values()), rows
 

@@ -16,7 +16,9 @@ import torch
 
 import export.bundle as bundle
 import wagi_rt
-from export.parity import compare, compare_probes, failure, table
+from export.comparison import compare, compare_probes
+from export.parity import reference
+from export.rows import failure, table
 from export.weights import survives_half
 from tests.export_models import CONFIG, small_model, trace_graphs
 from tests.tolerances import EXPORT_ATOL
@@ -24,6 +26,7 @@ from wagi.checkpoint import save, state_of
 from wagi.model import WaGI
 from wagi.networks.build import PARTS
 from wagi_rt import manifest as manifests
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.probes import images as seeded_images
 
@@ -296,9 +299,10 @@ def test_bundle_without_reference_values(exported, tmp_path) -> None:
     del manifest["source"]["probes"]
     (copy / "manifest.json").unlink()
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="--checkpoint"):
-        compare_probes(copy)
-    assert failure(compare(exported[0], small_model(), seeded_images(32, 2))) == ""
+    with OrtEngine(manifests.read(copy)) as engine:
+        with pytest.raises(UserError, match="--checkpoint"):
+            compare_probes(engine)
+        assert failure(compare(engine, reference(small_model(), seeded_images(32, 2)))) == ""
 
 
 @pytest.mark.parametrize("name", ["to_onnx", "check_parity"])

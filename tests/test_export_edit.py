@@ -4,17 +4,20 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export_models import small_model, trace_graphs
+from export_models import small_model
 
 import export.bundle as bundle
 import wagi_rt
+from export.comparison import compare_probes
 from export.graphs import aligner, build_graphs
-from export.parity import compare_probes, failure, reference, table
+from export.parity import reference
+from export.rows import failure, table
 from tests.tolerances import EXPORT_ATOL
 from wagi.checkpoint import weights_hash
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
 from wagi_rt.directions import Direction
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 
 GRAPHS = ("encoder", "prefix", "naive", "decode", "move", "pipeline", "edit")
@@ -22,13 +25,13 @@ WHOLE = ("inversion", "editing", "no change", "batch 1 = 3")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return small_model("flow")
+def model(flow_model):
+    return flow_model[0]
 
 
 @pytest.fixture(scope="module")
-def traced(model):
-    return trace_graphs(model)
+def traced(flow_model):
+    return flow_model[1]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,8 @@ def test_every_graph_and_the_edit_are_pytorchs(exported):
     assert all(row.difference < EXPORT_ATOL for row in rows)
     (unchanged,) = (row for row in rows if row.name == "no change")
     assert unchanged.difference == 0
-    rows = compare_probes(exported[0])
+    with OrtEngine(manifests.read(exported[0])) as engine:
+        rows = compare_probes(engine)
     assert {row.name for row in rows} == {*GRAPHS, "batch 1 = 3"} and not failure(rows)
 
 

@@ -45,7 +45,7 @@ def test_the_options_of_edits_reach_the_export(checkpoint, tmp_path, capsys, mon
         return [], None
 
     monkeypatch.setattr("export.bundle.export_model", export_model)
-    monkeypatch.setattr("export.parity.table", lambda *found: "")
+    monkeypatch.setattr("export.rows.table", lambda *found: "")
     folder, vector = tmp_path / "directions", np.ones(CONFIG.style_dim, np.float32)
     words = ["--checkpoint", str(checkpoint), "-o", str(tmp_path / "out")]
     words += ["--directions", str(folder), "--held-out", "portraits:5:3"]

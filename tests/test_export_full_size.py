@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import floor, models
 from export.bundle import export_model
-from export.parity import table
+from export.rows import table
 from tests.tolerances import EXPORT_ATOL
 from wagi.model import WaGI
 from wagi.networks.alignment import DistortionAligner

@@ -14,7 +14,7 @@ import export.bundle as bundle
 import wagi_rt
 from export.activations import MOST_FOR_HALF, _Largest
 from export.folding import folded
-from export.parity import table
+from export.rows import table
 from tests.export_models import randomised, small_model
 from wagi.config import settings
 from wagi.data import open_dataset

@@ -15,12 +15,14 @@ from trt_helpers import build
 
 import export.bundle as bundle
 import wagi_rt
+from export.comparison import compare_probes
 from export.graphs import build_graphs
-from export.parity import compare_probes, failure, table
+from export.rows import failure, table
 from wagi.model import WaGI
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
 from wagi_rt.commands import page
+from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 
 SIZE, R = 64, 32
@@ -52,7 +54,8 @@ def test_inversion_and_edit_are_pytorchs(exported):
     assert all(row.difference < EXPORT_ATOL for row in rows)
     (unchanged,) = (row for row in rows if row.name == "no change")
     assert unchanged.difference < 1e-6, "an edit of nothing is the inversion"
-    rows = compare_probes(exported[0])
+    with OrtEngine(manifests.read(exported[0])) as engine:
+        rows = compare_probes(engine)
     assert {row.name for row in rows} == {*GRAPHS, "batch 1 = 3"} and not failure(rows)
 
 

@@ -17,7 +17,7 @@ from trt_helpers import RESOLUTION, SIZE, invert, pictures
 
 import wagi_rt
 from export.engine_build import Options, build
-from export.engine_check import psnr_db
+from export.rows import psnr_db
 from export.to_engine import main
 from wagi_rt import manifest as manifests
 from wagi_rt.chain import inversion

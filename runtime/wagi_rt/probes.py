@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wagi_rt.chain import EDIT, Step
+from wagi_rt.chain import Step
 from wagi_rt.manifest import Manifest
 
 BATCH, COUNT = 3, 64
@@ -19,10 +19,10 @@ _COARSEST = 4
 
 
 def judged(manifest: Manifest) -> dict[str, Step]:
-    """The chains judged by values: the separate graphs of an inversion, then those that only an edit has."""
+    """The steps judged by values: graphs of an inversion, those that only an edit has, whole chains."""
     rows = dict(manifest.inversion.graphs)
     rows |= {name: step for name, step in manifest.edit.graphs.items() if name not in rows}
-    return rows | {name: step for name, step in manifest.fused.items() if name == EDIT}
+    return rows | manifest.fused
 
 
 def edited(ws: np.ndarray) -> np.ndarray:  # [N, n_latent, style_dim] => the same

@@ -56,11 +56,13 @@ class Engine(Closing, ABC):
     After a fork the child must open its own; here a call raises UserError, as it does after `close`.
 
     device: "cpu" or "cuda:N", what really runs. precision: its arithmetic. max_batch: None where any fits.
-    limit_psnr_db: the PSNR that it must reach on the bundle's probes before it is used, or None.
+    limit_psnr_db: the PSNR that it must reach on the bundle's probes before it is used, or None. built: the
+    graphs and functions that it can run, where that is not every one.
     """
 
     concurrent = False
     default_device = "cpu"
+    built: frozenset[str] | None = None
 
     @staticmethod
     @abstractmethod

@@ -58,6 +58,7 @@ class TrtEngine(Engine):
             self._tensorrt = import_tensorrt()
             self._target = trt_plans.target(manifest, self._gpu.name, self._tensorrt.__version__)
             self.max_batch = self._program(chain or manifest.chain).most
+            self.built = frozenset(path.stem for path in self._target.folder.glob("*.plan"))
         except BaseException:
             self.close()
             raise
