@@ -222,6 +222,12 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("if len(tries) < _TRIES:", "if False:",
          "test_bulk.py::test_a_picture_that_kills_its_worker_is_a_row_and_stops_no_other"),
     ],
+    "export/comparison.py": [
+        ('    return rows + _mixed(judge, wanted[PIPELINE][0], count)', '    return rows',
+         "test_compare.py::test_every_backend_every_graph_every_batch"),
+        ("wanted.setdefault(PIPELINE, ", "wanted.update(pipeline=",
+         "test_compare.py::test_the_stored_values_hold_the_pipeline_and_the_edit"),
+    ],
     "export/triton_model.py": [
         ("row in wanted[edited]]", "row in wanted[: edited.sum()]]",
          "test_to_triton.py::test_mixed_requests_together_give_what_each_gives_alone"),

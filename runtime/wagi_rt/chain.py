@@ -1,7 +1,7 @@
 """The order of the graphs, written once: an inversion and an edit as named steps, and what lies between.
 
 A chain is data. Whoever runs, joins, builds or checks graphs walks over one: the engines, the TensorRT
-program, export/{glue, graphs, pipeline, parity, engine_check}. A step is a graph of the bundle or one of the
+program, export/{glue, graphs, pipeline, parity, rows}. A step is a graph of the bundle or one of the
 small functions of GLUE, whose ONNX twins are in export/glue.py.
 """
 
