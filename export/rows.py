@@ -82,8 +82,10 @@ def row(
 
 
 def record(engine: Engine, chains: Iterable[Chain], tensors: Arrays) -> Recorded:
-    """What every step of the chains read and made on an engine, from their inputs in `tensors`, to which all
-    tensors are added; of a step that comes twice the first time."""
+    """The inputs and outputs of every step of the chains on an engine; of one that comes twice the first time.
+
+    tensors: what the first chain reads; everything that is made is added to it.
+    """
     found: Recorded = {}
 
     def run(step: Step, given: Arrays) -> Arrays:
