@@ -82,7 +82,7 @@ def row(
 
 
 def record(engine: Engine, chains: Iterable[Chain], tensors: Arrays) -> Recorded:
-    """The inputs and outputs of every step of the chains on an engine; of one that comes twice the first time.
+    """Inputs and outputs of every step of the chains on an engine; of one that comes twice the first time.
 
     tensors: what the first chain reads; everything that is made is added to it.
     """
