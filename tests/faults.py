@@ -23,6 +23,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("(residual, inversion.naive, naive)", "(residual, naive, naive)", EDITED),
         ("F.avg_pool2d(images, factor)", "images[..., ::factor, ::factor]",
          "test_model.py::test_area_resize_is_a_block_mean"),
+        ("weights[name] * (1 + offset)", "weights[name] + offset",
+         "test_hyperstyle.py::test_the_converted_model_computes_the_published_inversion"),
         ("offsets.detach() + self.encoder(", "self.encoder(",
          "test_restyle.py::test_inference_is_the_published_loop"),
         ("offsets.detach() + self.encoder(", "offsets + self.encoder(",

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from wagi.config import ModelConfig, model_from_dict, to_dict
 from wagi.errors import UserError
 from wagi.files import beside
-from wagi.model import NaiveInverter, WaGI
-from wagi.networks.build import PARTS, build_part
+from wagi.model import HyperInverter, NaiveInverter, WaGI
+from wagi.networks.build import ALL_PARTS, PARTS, build_part
 from wagi.networks.swagan import Generator
 
 State = dict[str, Tensor]
@@ -30,7 +30,7 @@ State = dict[str, Tensor]
 FORMAT, VERSION = "wagi", 1
 LABEL = {"format": FORMAT, "version": str(VERSION)}  # of a safetensors file of ours
 LISTED = 4  # names per kind of difference in one message
-_MADE_BY = {"generator": "generator", "encoder": "encoder", "aligner": "inversion", "fusion": "inversion"}
+_MADE_BY = {"aligner": "inversion", "fusion": "inversion"}  # a part -> its stage, where it is named otherwise
 
 
 # ------------------------------------------------------------------------------------------ state dicts
@@ -216,7 +216,7 @@ def read_release(path: Path) -> dict:
     weights: dict[str, State] = {}
     for key, value in state.items():
         part, _, name = key.partition(".")
-        if part in PARTS:
+        if part in ALL_PARTS:
             weights.setdefault(part, {})[name] = value
     return {
         "format": FORMAT, "version": version, "stage": words["stage"], "config": {"model": config},
@@ -245,7 +245,7 @@ def build_loaded(content: dict, part: str, path: str | Path) -> nn.Module:
     if part not in content["weights"]:
         raise UserError(
             f"{path}: a checkpoint of stage '{content['stage']}' has no {part}; "
-            f"train it with `python -m wagi.train {_MADE_BY[part]}`"
+            f"train it with `python -m wagi.train {_MADE_BY.get(part, part)}`"
         )
     module = build_part(model_config(content, path), part)
     load_state(module, content["weights"][part], f"{path} ({part})")
@@ -263,11 +263,16 @@ def load_model(path: str | Path) -> WaGI:
 
 
 def build_inverter(content: dict, path: str | Path) -> NaiveInverter:
-    """The model that a checkpoint holds: WaGI, or E0 and G0 alone. UserError for one without E0."""
+    """The model that a checkpoint holds: WaGI, HyperStyle, or E0 and G0 alone. UserError without E0."""
     if "fusion" in content["weights"]:
         return build_model(content, path)
     parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in ("generator", "encoder")}
-    return NaiveInverter(**parts).eval()
+    if "hypernetwork" not in content["weights"]:
+        return NaiveInverter(**parts).eval()
+    hypernetwork: Any = build_loaded(content, "hypernetwork", path)
+    return HyperInverter(
+        **parts, hypernetwork=hypernetwork, hyper_steps=model_config(content, path).hyper_steps
+    ).eval()
 
 
 def build_model(content: dict, path: str | Path) -> WaGI:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wagi.errors import UserError
+from wagi.limits import check
 from wagi.presets import CONFIGURATIONS, PRESETS
 
-STAGES = ("generator", "encoder", "inversion")
+STAGES = ("generator", "encoder", "inversion", "hypernetwork")
 # A run may be resumed with other values of these: they do not change the next step's arithmetic ...
 FREE_ON_RESUME = {"kimg", "log_every", "save_every", "grid_every", "snapshot_every"}
 # ... or they do, which is said, and are the way out of a run that diverged or does not fit the machine.
@@ -30,8 +31,10 @@ class ModelConfig:
     max_channels: int = 512
     to_rgb_kernel: int = 1
     param_dim: int = 0  # > 0: the mapping network reads a scene's parameters (a distilled generator)
-    encoder: str = "e4e"  # e4e | psp | small | small-psp
+    encoder: str = "e4e"  # e4e | psp | w | small | small-psp
     restyle_steps: int = 0  # > 0: ReStyle over that encoder, so many steps
+    hyper_width: int = 64  # HyperStyle: channels of the hypernetwork's first layer
+    hyper_steps: int = 5
     encoder_input: int = 256
     encoder_width: int = 48
     residual_resolution: int = 0  # R; 0: min(256, size)
@@ -168,10 +171,23 @@ class InversionConfig(TrainConfig):
     region_weights: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class HypernetworkConfig(TrainConfig):
+    """HyperStyle's own stage in place of the inversion: offsets of G0's weights, E0 and G0 frozen."""
+
+    kimg: float = 1600.0
+    lambda_l2: float = 1.0
+    lambda_wave: float = 0.0
+    lambda_lpips: float = 0.8
+    lambda_id: float = 0.1
+    region_weights: tuple[float, ...] = ()
+
+
 STAGE_CONFIGS: dict[str, type[TrainConfig]] = {
     "generator": GeneratorConfig,
     "encoder": EncoderConfig,
     "inversion": InversionConfig,
+    "hypernetwork": HypernetworkConfig,
 }
 
 
@@ -245,48 +261,6 @@ def _parse(owner: type, name: str, text: str) -> Any:
     except (ValueError, KeyError):
         shown = kind.__name__ if kind in (int, float, str, bool) else str(kind)
         raise UserError(f"--set {name}={text}: not a value of type {shown}", 2) from None
-
-
-def check(model: ModelConfig, train: TrainConfig) -> None:
-    """Refuse settings that cannot work, naming the setting."""
-
-    def refuse(name: str, value: object, why: str) -> typing.NoReturn:
-        raise UserError(f"{name}={value}: {why}", 2)
-
-    if model.size < 32 or model.size > 1024 or model.size & (model.size - 1):
-        refuse("size", model.size, "must be a power of two from 32 to 1024")
-    for name in ("feature_levels", "wavelet_levels"):
-        for level in getattr(model, name):
-            if level not in (model.resolution >> k for k in range(5)) or level < 8:
-                refuse(name, level, f"must be {model.resolution} divided by a power of two, at least 8")
-    if model.resolution % 16 or model.size % model.resolution:
-        refuse("residual_resolution", model.resolution, "must be a multiple of 16 that divides size")
-    for name, value in (
-        ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "small", "small-psp")),
-        ("aligner", ("ada", "flow")),
-    ):  # fmt: skip
-        if getattr(model, name) not in value:
-            refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
-    if model.restyle_steps < 0:
-        refuse("restyle_steps", model.restyle_steps, "must not be negative; 0 is an encoder without steps")
-    if model.full_detail and model.aligner != "flow":
-        refuse("full_detail", True, "needs aligner=flow, which knows where an edit moves detail")
-    if model.generator == "stylegan2" and model.wavelet_levels:
-        refuse("wavelet_levels", model.wavelet_levels, "a StyleGAN2 generator has no wavelets; set it empty")
-    if train.precision not in ("fp32", "bf16", "fp16"):
-        refuse("precision", train.precision, "choose from fp32, bf16, fp16")
-    if train.optimizer not in ("adam", "ranger"):
-        refuse("optimizer", train.optimizer, "choose from adam, ranger")
-    for name in ("batch", "accumulate", "kimg", "lr", "log_every", "save_every", "grid_every"):
-        if getattr(train, name) <= 0:
-            refuse(name, getattr(train, name), "must be greater than 0")
-    if getattr(train, "batch_norm", "batch") not in ("batch", "running"):
-        refuse("batch_norm", train.batch_norm, "choose from batch, running")  # type: ignore[attr-defined]
-    if getattr(train, "mode", "gan") not in ("gan", "distill"):
-        refuse("mode", train.mode, "choose from gan, distill")  # type: ignore[attr-defined]
-    weights = getattr(train, "region_weights", ())
-    if weights and len(weights) != 9:
-        refuse("region_weights", weights, "nine numbers are needed, one per region label")
 
 
 def to_dict(config: ModelConfig | TrainConfig) -> dict:

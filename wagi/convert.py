@@ -23,6 +23,7 @@ _USE = {
     "generator": "python -m wagi.train encoder --generator {path}",
     "encoder": "python -m wagi.train inversion --encoder {path}",
     "inversion": "python export/to_onnx.py --checkpoint {path} -o BUNDLE",
+    "hypernetwork": "python -m wagi.evaluate --model {path} --data PHOTOS --protocol wagi",
     "irse50": "python -m wagi.train encoder --irse50 {path}",
     "lpips-alex": "python -m wagi.train encoder --lpips-linear {path}",
     "alexnet": "python -m wagi.train encoder --lpips-trunk {path}",
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--made-for", choices=("stylegan2", "swagan"), help="whose W directions are in (default stylegan2)"
     )
+    p.add_argument("--w-encoder", type=Path, metavar="FILE",
+        help="for HyperStyle: the encoder that its inversions begin with (faces_w_encoder.pt)")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace OUT")
     return p
 
@@ -131,6 +134,7 @@ def load(path: Path, kind: str, made_for: str | None) -> "tuple[Source, Converte
 def run(args: argparse.Namespace) -> None:
     """Raises UserError; then nothing was written."""
     from wagi.conversion import files
+    from wagi.conversion.hyperstyle import join
     from wagi.conversion.public_directions import require_fit, write_components
 
     if args.info:
@@ -142,6 +146,10 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("-o: is needed (or --info)", 2)
     files.check_output(args.output, args.source[0], args.overwrite)
     source, found = load(args.source[0], args.kind, args.made_for)
+    if found.kind == "hyperstyle":
+        if not args.w_encoder:
+            raise UserError("--w-encoder: is needed; HyperStyle's file has no encoder", 2)
+        join(found, load(args.w_encoder, "auto", None)[1], str(args.w_encoder))
     generator = ""
     if args.generator and found.kind in ("interfacegan", "ganspace"):
         from wagi import checkpoint

@@ -15,6 +15,7 @@ from wagi.networks.e4e import ProgressiveEncoder
 from wagi.networks.flow_alignment import Alignment, FlowAligner
 from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.hypernetwork import HyperNetwork, Offsets
 from wagi.networks.swagan import Generator, State
 
 # The mean square change at which half of the residual is left, and the window it is taken over (R / 16).
@@ -97,6 +98,45 @@ class NaiveInverter(nn.Module):
         """(naive, final) inversion of images [N, 3, S, S], not clamped; here there is only the naive one."""
         naive = self.generator(self.encode(images))
         return naive, naive
+
+
+class HyperInverter(NaiveInverter):
+    """HyperStyle: E0's latents, and a generator whose weights are refined for each image in `hyper_steps`."""
+
+    def __init__(
+        self, generator: Generator, encoder: ProgressiveEncoder, hypernetwork: HyperNetwork, hyper_steps: int
+    ) -> None:
+        super().__init__(generator, encoder)
+        self.hypernetwork, self.hyper_steps = hypernetwork, hyper_steps
+
+    def render(self, ws: Tensor, offsets: Offsets) -> Tensor:
+        """Images [N, 3, S, S] of latents by generators with weights W (1 + offset), each image's its own."""
+        weights = dict(self.generator.named_parameters())
+
+        def one(w: Tensor, own: Offsets) -> Tensor:
+            changed = {name: weights[name] * (1 + offset) for name, offset in own.items()}
+            return torch.func.functional_call(self.generator, changed, (w[None],))[0]
+
+        return torch.vmap(one)(ws, offsets)
+
+    def refinements(self, images: Tensor) -> Iterator[Tensor]:
+        """The naive image, then the image after each step. Gradients stay inside a step."""
+        with torch.no_grad():
+            ws = self.encode(images)
+            shown = self.generator(ws)
+        yield shown
+        images, offsets = area_resize(images, self.resolution), {}
+        for _ in range(self.hyper_steps):
+            pair = torch.cat([images, area_resize(shown.detach(), self.resolution)], dim=1)
+            added = self.hypernetwork(pair)
+            offsets = {name: offsets[name].detach() + x if offsets else x for name, x in added.items()}
+            shown = self.render(ws, offsets)
+            yield shown
+
+    def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The naive and the refined inversion."""
+        naive, *_, final = self.refinements(images)
+        return naive, final
 
 
 class WaGI(NaiveInverter):

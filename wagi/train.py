@@ -3,6 +3,8 @@
 python -m wagi.train generator --preset portraits-64 --data DATA --out runs/g
 python -m wagi.train encoder   --preset portraits-64 --data DATA --generator runs/g/checkpoint.pt --out runs/e
 python -m wagi.train inversion --preset portraits-64 --data DATA --encoder runs/e/checkpoint.pt --out runs/i
+
+In place of the inversion, to compare with: hypernetwork, which is HyperStyle's.
 """
 
 import argparse
@@ -18,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m wagi.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("stage", choices=STAGES, help="what to train; in this order")
+    p.add_argument("stage", choices=STAGES, help="what to train; the first three in this order")
     p.add_argument("--preset", required=True, help=", ".join(PRESETS))
     p.add_argument(
         "--data", help="folder of images, or of portraits from `python -m wagi.portraits --memmap`"

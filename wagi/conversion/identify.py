@@ -13,13 +13,13 @@ from wagi.errors import UserError
 
 # Files that exist in public and that nothing here can use, by a prefix of their state dict.
 _UNUSABLE = {
-    "hypernet": "a HyperStyle checkpoint: its weight offsets have no place in a WaGI model",
+    "hypernet": "a HyperStyle hypernetwork without its decoder; give the whole checkpoint",
     "mapper": "a StyleCLIP mapper: editing models are not converted",
     "encoder_q": "MoCo weights: identity is measured with IR-SE50 here",
 }
 
 # opts.encoder_type -> kind, of encoders that read an image, or a pair of them.
-_ENCODERS = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp"}
+_ENCODERS = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "psp", "WEncoder": "w-encoder"}
 _RESTYLE = {"ProgressiveBackboneEncoder": "restyle-e4e", "BackboneEncoder": "restyle-psp"}
 
 
@@ -52,6 +52,8 @@ def _generator_kind(state: Any) -> str:
 
 def _prefixed(source: Source, content: Mapping[str, Any]) -> str:
     state = content["state_dict"]
+    if below(state, "hypernet") and below(state, "decoder"):
+        return "hyperstyle"
     _refuse_unusable(source, state)
     if not (below(state, "encoder") and below(state, "decoder")):
         near = rebuild.nearest(state)

@@ -10,14 +10,16 @@ from torch import Tensor
 from wagi import checkpoint
 from wagi.config import ModelConfig
 from wagi.conversion import rebuild, tensorflow
+from wagi.conversion.hyperstyle import hypernetwork
 from wagi.conversion.identify import identify, options
 from wagi.conversion.public_directions import boundary, components
 from wagi.conversion.rebuild import fit
 from wagi.conversion.sources import Source, State, below, tensor, tensors, unwrap
 from wagi.errors import UserError
 
-RESTYLE_STEPS = 5  # of the public checkpoints, whose training options say so too
-PREFIXED = ("e4e", "psp", "restyle-e4e", "restyle-psp", "hfgi")  # {state_dict, opts, latent_avg}
+STEPS = 5  # of ReStyle's and HyperStyle's public checkpoints, whose training options say so too
+# Of the layout {state_dict, opts, latent_avg}.
+PREFIXED = ("e4e", "psp", "restyle-e4e", "restyle-psp", "w-encoder", "hyperstyle", "hfgi")
 
 
 @dataclass
@@ -120,15 +122,21 @@ def _state_dict(source: Source) -> dict[str, Any]:
     return dict(source.content["state_dict"])
 
 
+def _decoder(source: Source) -> tuple[ModelConfig, State, dict[str, str]]:
+    """Settings, state and facts of the generator beside an encoder or a hypernetwork."""
+    where = str(source.path)
+    average = source.content.get("latent_avg")
+    average = None if average is None else _one_average(average, where)
+    decoder = tensors(below(_state_dict(source), "decoder"), f"{where} (decoder)")
+    return _generator(decoder, average, f"{where} (decoder)")
+
+
 def _with_encoder(
     source: Source, encoder: str, steps: int = 0
 ) -> tuple[ModelConfig, dict[str, State], dict[str, str]]:
     """Settings, encoder and generator of an e4e, pSp, ReStyle or HFGI checkpoint."""
     where, state = str(source.path), _state_dict(source)
-    average = source.content.get("latent_avg")
-    average = None if average is None else _one_average(average, where)
-    decoder = tensors(below(state, "decoder"), f"{where} (decoder)")
-    config, generator, facts = _generator(decoder, average, f"{where} (decoder)")
+    config, generator, facts = _decoder(source)
     config = replace(config, encoder=encoder, restyle_steps=steps)
     latents = config.n_latent
     given = tensors(below(state, "encoder"), f"{where} (encoder)")
@@ -136,18 +144,18 @@ def _with_encoder(
     pairs = "input_layer.0.weight" in given and given["input_layer.0.weight"].shape[1:2] == (6,)
     if pairs and not steps:
         raise UserError(f"{where}: a ReStyle encoder (6 input channels); say --kind restyle-{encoder}")
-    if heads != latents:
+    if encoder != "w" and heads != latents:
         raise UserError(
             f"{where}: an encoder of {heads} styles with a {_family(config)}-{config.size} decoder "
             f"of {latents} styles; they do not belong together"
         )
     expected = rebuild.part(config, "encoder")
-    name = ("ReStyle " if steps else "") + {"e4e": "e4e", "psp": "pSp"}[encoder]
+    name = ("ReStyle " if steps else "") + {"e4e": "e4e", "psp": "pSp", "w": "W"}[encoder]
     parts = {
         "generator": generator,
-        "encoder": fit(expected, given, f"{where} (encoder)", f"{name} encoder of {heads} styles"),
+        "encoder": fit(expected, given, f"{where} (encoder)", f"{name} encoder of {latents} styles"),
     }
-    return config, parts, {**facts, "styles": str(heads)}
+    return config, parts, {**facts, "styles": str(latents)}
 
 
 def e4e(source: Source) -> Converted:
@@ -160,11 +168,37 @@ def psp(source: Source) -> Converted:
     return Converted("psp", "pSp encoder with its generator", config, "encoder", parts, {}, facts)
 
 
+def w_encoder(source: Source) -> Converted:
+    config, parts, facts = _with_encoder(source, "w")
+    what = "HyperStyle's W encoder with its generator"
+    return Converted("w-encoder", what, config, "encoder", parts, {}, facts)
+
+
+def _steps(source: Source) -> int:
+    steps = options(source.content).get("n_iters_per_batch", STEPS)
+    if not isinstance(steps, int) or not 0 < steps <= 100:
+        raise UserError(f"{source.path}: opts.n_iters_per_batch is {str(steps)[:40]!r}, not 1 to 100")
+    return steps
+
+
+def hyperstyle(source: Source) -> Converted:
+    """Hypernetwork and StyleGAN2; its encoder is another file's (`hyperstyle.join`)."""
+    where, state = str(source.path), _state_dict(source)
+    config, generator, facts = _decoder(source)
+    given = below(state, "hypernet")
+    first = given.get("conv1.weight")
+    width = first.shape[0] if isinstance(first, Tensor) and first.ndim == 4 else ModelConfig.hyper_width
+    config = replace(config, hyper_width=width, hyper_steps=_steps(source))
+    parts = {"generator": generator}
+    parts["hypernetwork"] = hypernetwork(given, config, f"{where} (hypernet)")
+    facts["steps"] = str(config.hyper_steps)
+    what = "HyperStyle: hypernetwork with its generator"
+    return Converted("hyperstyle", what, config, "hypernetwork", parts, {}, facts)
+
+
 def _restyle(encoder: str) -> Callable[[Source], Converted]:
     def convert(source: Source) -> Converted:
-        steps = options(source.content).get("n_iters_per_batch", RESTYLE_STEPS)
-        if not isinstance(steps, int) or not 0 < steps <= 100:
-            raise UserError(f"{source.path}: opts.n_iters_per_batch is {str(steps)[:40]!r}, not 1 to 100")
+        steps = _steps(source)
         config, parts, facts = _with_encoder(source, encoder, steps)
         what = f"ReStyle encoder over {encoder} with its generator"
         facts["steps"] = str(steps)
@@ -215,6 +249,8 @@ READERS: dict[str, Callable[[Source], Converted]] = {
     "psp": psp,
     "restyle-e4e": _restyle("e4e"),
     "restyle-psp": _restyle("psp"),
+    "w-encoder": w_encoder,
+    "hyperstyle": hyperstyle,
     "hfgi": hfgi,
     "irse50": _flat("irse50", "ArcFace IR-SE50", _backbone),
     "lpips-alex": _flat("lpips-alex", "LPIPS v0.1 linear for AlexNet", lambda: rebuild.linear("alex")),

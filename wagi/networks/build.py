@@ -1,13 +1,15 @@
 """Networks from settings: the four parts of a model, each with fresh weights."""
 
+import torch
 from torch import nn
 
 from wagi.config import ModelConfig
 from wagi.errors import UserError
 from wagi.networks.alignment import DistortionAligner
-from wagi.networks.e4e import Encoder4Editing
+from wagi.networks.e4e import Encoder4Editing, WEncoder
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.fusion import ConsultationEncoder
+from wagi.networks.hypernetwork import HyperNetwork, tuned_layers
 from wagi.networks.layers import channels
 from wagi.networks.psp import PixelToStyle, SmallPixelToStyle
 from wagi.networks.restyle import RestyleEditing, RestylePixelToStyle
@@ -15,7 +17,8 @@ from wagi.networks.small_encoder import SmallEncoder
 from wagi.networks.stylegan2 import StyleGAN2Generator
 from wagi.networks.swagan import Generator
 
-PARTS = ("generator", "encoder", "aligner", "fusion")
+PARTS = ("generator", "encoder", "aligner", "fusion")  # of WaGI
+ALL_PARTS = (*PARTS, "hypernetwork")
 # The settings that each part is built from.
 PART_SETTINGS = {
     "generator": (
@@ -24,12 +27,13 @@ PART_SETTINGS = {
     ),
     "encoder": ("encoder", "encoder_input", "encoder_width", "restyle_steps"),
     "aligner": ("aligner", "aligner_channels"),
+    "hypernetwork": ("hyper_width", "hyper_steps"),
     "fusion": ("residual_resolution", "feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
 }  # fmt: skip
 
 
 def build_part(config: ModelConfig, part: str) -> nn.Module:
-    """One of PARTS with fresh weights. Raises UserError when the settings do not fit together."""
+    """One of ALL_PARTS with fresh weights. Raises UserError when the settings do not fit together."""
     try:
         return _BUILDERS[part](config)
     except ValueError as error:
@@ -55,6 +59,8 @@ def _encoder(config: ModelConfig) -> nn.Module:
         raise ValueError(
             f"encoder={config.encoder} reads 256 px images, size is {config.size}; set encoder=small"
         )
+    if config.encoder == "w":
+        return WEncoder(config.n_latent, config.style_dim)
     if config.restyle_steps:
         restyle = {"e4e": RestyleEditing, "psp": RestylePixelToStyle}[config.encoder]
         return restyle(config.n_latent, config.style_dim, config.restyle_steps)
@@ -75,4 +81,13 @@ def _fusion(config: ModelConfig) -> ConsultationEncoder:
     )
 
 
-_BUILDERS = {"generator": _generator, "encoder": _encoder, "aligner": _aligner, "fusion": _fusion}
+def _hypernetwork(config: ModelConfig) -> HyperNetwork:
+    with torch.device("meta"):
+        layers = tuned_layers(_generator(config))
+    return HyperNetwork(layers, min(256, config.size), config.hyper_width)
+
+
+_BUILDERS = {
+    "generator": _generator, "encoder": _encoder, "aligner": _aligner, "fusion": _fusion,
+    "hypernetwork": _hypernetwork,
+}  # fmt: skip

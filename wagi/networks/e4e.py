@@ -15,7 +15,9 @@ from wagi.errors import UserError
 from wagi.networks.irse import Backbone, ir_se50_body, stem
 from wagi.networks.layers import EqualLinear
 
-__all__ = ["Backbone", "BackboneEncoder", "Encoder4Editing", "LatentDiscriminator", "ProgressiveEncoder"]
+__all__ = [
+    "Backbone", "BackboneEncoder", "Encoder4Editing", "LatentDiscriminator", "ProgressiveEncoder", "WEncoder",
+]  # fmt: skip
 
 # Last unit of the body at 1/4, 1/8 and 1/16 of the input size: the three levels of the feature pyramid.
 _FINE_UNIT, _MIDDLE_UNIT = 6, 20
@@ -166,6 +168,17 @@ class Encoder4Editing(BackboneEncoder):
         if n_deltas >= _MIDDLE_STYLES:
             maps[64] = _merge(maps[32], self.latlayer2(taps[_FINE_UNIT]))
         return maps
+
+
+class WEncoder(BackboneEncoder):
+    """HyperStyle's encoder to W: the mean over the last map and a linear layer; all offsets are equal."""
+
+    def __init__(self, n_styles: int, style_dim: int = 512) -> None:
+        super().__init__(n_styles, style_dim)
+        self.linear = EqualLinear(512, style_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.compose(self.linear(self.body(self.input_layer(images)).mean(dim=(2, 3))), [])
 
 
 def _merge(coarse: Tensor, lateral: Tensor) -> Tensor:

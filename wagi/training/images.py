@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.config import EncoderConfig, InversionConfig
+from wagi.config import EncoderConfig, HypernetworkConfig, InversionConfig
 from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import wavelet_loss
@@ -53,7 +53,9 @@ class ImageLoss(nn.Module):
     UserError names the option of a missing one.
     """
 
-    def __init__(self, config: EncoderConfig | InversionConfig, files: FeatureFiles) -> None:
+    def __init__(
+        self, config: EncoderConfig | InversionConfig | HypernetworkConfig, files: FeatureFiles
+    ) -> None:
         super().__init__()
         self.config = config
         self.regions = RegionWeights(config.region_weights)

@@ -21,6 +21,7 @@ from wagi.networks.swagan import Generator
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
 from wagi.training.flow import FlowStage
+from wagi.training.hypernetwork import HypernetworkStage
 from wagi.training.inversion import InversionStage
 from wagi.training.loop import Trainer
 from wagi.training.scenes import ScenePairs
@@ -186,7 +187,7 @@ def adopt(options: RunOptions, model: ModelConfig) -> tuple[ModelConfig, Sources
     if "generator" not in sources:
         given = options.generator or options.encoder
         raise UserError(f"--generator {given}: has no generator" if given else "--generator: is needed", 2)
-    if options.stage == "inversion" and "encoder" not in sources:
+    if options.stage in ("inversion", "hypernetwork") and "encoder" not in sources:
         given = options.encoder or options.generator
         raise UserError(f"--encoder: {given} has no encoder; give a checkpoint of stage encoder", 2)
     for part, (content, path) in sources.items():
@@ -235,6 +236,8 @@ def make_stage(
         if "encoder" in sources and not _same_encoder(model, checkpoint.model_config(*sources["encoder"])):
             parts["encoder"] = _begin(model, *sources["encoder"])
         return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
+    if options.stage == "hypernetwork":
+        return HypernetworkStage(model, config, parts, options.files)  # type: ignore[arg-type]
     if isinstance(data, ScenePairs):
         photos = open_photographs(options.photos, 2 * model.size) if options.photos else None
         return FlowStage(model, config, parts, options.files, data, photos)  # type: ignore[arg-type]
