@@ -1,5 +1,6 @@
 """The paper's tables 2 to 4 and its figures by sub-band: rows, seeds, what is trained and what is not."""
 
+import itertools
 import json
 import math
 import shutil
@@ -7,15 +8,20 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from training_helpers import assert_same_bits, write_portraits
 
 from wagi import checkpoint, config, evaluate
+from wagi.data import to_uint8
 from wagi.evaluation import inverters, measure, protocols
-from wagi.experiments import heldout, published, rows, tables
+from wagi.experiments import heldout, published, rows, tables, zooms
+from wagi.experiments.comparison import TITLE
 from wagi.experiments.runs import Runs, Task
 from wagi.networks.build import build_part
+from wagi.presets import CONFIGURATIONS
 from wagi.training import loop
 
 PRESET = "smoke"
@@ -53,32 +59,45 @@ def result(root: Path, name: str) -> dict:
 @pytest.mark.parametrize("preset", ["ffhq256", "ffhq1024"])
 def test_layers_are_those_of_the_paper_at_its_size(preset):
     """l_f = 7, 9, 11 are 64, 128, 256 px and l_w = 7, 9, 11, 13 are 32, 64, 128, 256 px."""
-    row = rows.layers("x", preset, "swagan", (7, 9, 11), (7, 9, 11, 13))
+    model, _ = config.settings(preset, "inversion")
+    row = rows.layers("x", model, "swagan", (7, 9, 11), (7, 9, 11, 13))
     assert (row.features, row.wavelets) == ((64, 128, 256), (32, 64, 128, 256))
-    main = rows.layers("(g)", preset, "swagan", (7, 9), (11,))
-    assert rows.relabelled(main, "D") == rows.configuration("D", preset)
+    main = rows.layers("(g)", model, "swagan", (7, 9), (11,))
+    assert rows.relabelled(main, "D") == rows.configuration("D", model)
+    assert (model.feature_levels, model.wavelet_levels) == (main.features, main.wavelets)
+
+
+@pytest.mark.parametrize("preset", ["ffhq1024", "portraits-64", "portraits-128"])
+def test_a_layer_is_one_share_of_r_everywhere(preset):
+    """l_w = 11 is R/2 in every table and preset, and is called so with the pixels beside it."""
+    model, _ = config.settings(preset, "inversion", {"residual_resolution": "64", "feature_levels": "16",
+                                                     "wavelet_levels": "32"})  # fmt: skip
+    row = rows.layers("x", model, "swagan", (7, 9), (11,))
+    assert (row.features, row.wavelets) == ((16, 32), (32,))
+    assert rows.shares(row.features, 64) == "R/4, R/2 (16, 32 px)" and rows.shares((64,), 64) == "R (64 px)"
+    assert rows.shares(rows.configuration("A", model).wavelets, 64) == "-"
 
 
 def test_rows_that_need_a_larger_generator_are_named():
     """Wavelets at R exist in a generator larger than R only (l_w = 13)."""
     for preset, exists in (("ffhq1024", True), ("ffhq256", False), ("portraits-64", False)):
-        row = rows.layers("(d)", preset, "swagan", (7,), (13,))
-        found, notes = rows.possible([row], preset)
+        model, _ = config.settings(preset, "inversion")
+        row = rows.layers("(d)", model, "swagan", (7,), (13,))
+        found, notes = rows.possible([row], model)
         assert found == ([row] if exists else []) and len(notes) == (not exists)
     assert "no wavelets at 64 px" in notes[0]
-    assert not rows.layers("HFGI", "portraits-64", "stylegan2", (7, 9, 11)).missing(
-        config.settings("portraits-64", "inversion")[0]
-    )
+    assert not rows.layers("HFGI", model, "stylegan2", (7, 9, 11)).missing(model)
 
 
 @pytest.mark.parametrize("preset", ["ffhq256", "portraits-128", "portraits-64", "smoke"])
 def test_every_possible_row_is_a_valid_model(preset):
     """wagi.train accepts the settings, and the fusion network can be built."""
     pairs = [(f, w) for f in ((7,), (7, 9)) for w in ((7,), (9,), (11,), (13,))]
-    wanted = [rows.layers("x", preset, "swagan", *pair) for pair in pairs]
-    wanted += [rows.configuration(letter, preset) for letter in "ABCD"]
-    for row in rows.possible(wanted, preset)[0]:
-        model, _ = config.settings(preset, "inversion", row.overrides(preset))
+    base, train = config.settings(preset, "inversion")
+    wanted = [rows.layers("x", base, "swagan", *pair) for pair in pairs]
+    wanted += [rows.configuration(letter, base) for letter in CONFIGURATIONS]
+    for row in rows.possible(wanted, base)[0]:
+        model, _ = config.settings(preset, "inversion", row.overrides(base, train))
         assert (model.generator, model.feature_levels) == (row.generator, row.features)
         with torch.device("meta"):
             fusion = build_part(model, "fusion")
@@ -86,10 +105,12 @@ def test_every_possible_row_is_a_valid_model(preset):
 
 
 def test_configurations_add_one_thing_at_a_time():
-    a, b, c, d = (rows.configuration(letter, PRESET) for letter in "ABCD")
-    assert (a.generator, b.generator, c.generator, d.generator) == ("stylegan2", *["swagan"] * 3)
-    assert [r.wave_loss for r in (a, b, c, d)] == [False, False, True, True]
-    assert [bool(r.wavelets) for r in (a, b, c, d)] == [False, False, False, True]
+    model, _ = config.settings(PRESET, "inversion")
+    found = [rows.configuration(letter, model) for letter in CONFIGURATIONS]
+    settings = [(r.generator, r.wave_loss, len(r.features), len(r.wavelets)) for r in found]
+    assert settings[0] == ("stylegan2", False, 1, 0) and settings[-1] == ("swagan", True, 2, 1)
+    for before, after in itertools.pairwise(settings):
+        assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
 
 # ---------------------------------------------------------------------------------------------- numbers
@@ -98,7 +119,7 @@ def test_configurations_add_one_thing_at_a_time():
 def test_table_2(world):
     """Four rows and two naive inversions with table, JSON and figure; the paper's numbers stand apart."""
     found = result(world, "table2")
-    assert [row["row"] for row in found["rows"]] == ["naive inversion"] * 2 + list("ABCD")
+    assert [row["row"] for row in found["rows"]] == ["naive inversion"] * 2 + list(CONFIGURATIONS)
     for row in found["rows"][2:]:
         for column in ("L1(ADA)", "L1 of doing nothing", "L2", "L_wave", "SSIM"):
             assert math.isfinite(row[column]["mean"]) and row[column]["std"] is None
@@ -156,7 +177,7 @@ def test_shared_rows_are_trained_once(world):
     assert command(world, "table4") == 0
     after = runs(world)
     assert {name: after[name] for name in before} == before
-    assert len(after) == len(before) + 3  # HFGI 7,9,11; features 7,9; wavelets 7 and 11
+    assert len(after) == len(before) + 2  # HFGI 7,9,11; wavelets 7 and 11; features 7,9 are C+
     assert command(world, "table3") == 0
     labels = [row["row"][:3] for row in result(world, "table3")["rows"]]
     assert labels == ["nai", "(b)", "(c)", "(f)", "(g)"]  # 32 px has no wavelets at 4 and at 32 px
@@ -164,6 +185,36 @@ def test_shared_rows_are_trained_once(world):
     kept = runs(world)
     assert command(world, "table3") == 0
     assert runs(world) == kept
+
+
+def test_figures_6_and_10_draw_the_tables_models(world):
+    """Nothing is trained again; a cell of each sheet is what that row's checkpoint gives."""
+    before = runs(world)
+    assert command(world, "table3") == 0 and command(world, "figure6") == 0
+    assert command(world, "figure10") == 0
+    assert runs(world).keys() == before.keys()
+    images = heldout.load_images(str(world / "test"), 32)
+    for name, table, label, row, column in (
+        ("figure6", "table2", "C", 2, 4 + TITLE / 32), ("figure10", "table3", "(g)", 0, 4)
+    ):  # fmt: skip
+        line = next(line for line in result(world, table)["rows"] if line["row"].startswith(label))
+        with torch.no_grad():
+            model = checkpoint.load_model(world / "runs" / line["runs"][0] / "checkpoint.pt")
+            expected = to_uint8(model.invert(images).image[0])
+        sheet = np.asarray(Image.open(world / "out" / f"{name}.png"))
+        top, left = TITLE + 32 * row, int(32 * column)
+        assert np.abs(sheet[top : top + 32, left : left + 32].astype(int) - expected).max() <= 1
+    assert sheet.shape == (TITLE + 5 * 2 * 32, (1 + 4) * 32, 3)
+
+
+def test_a_zoom_is_where_most_was_lost():
+    lost = torch.zeros(2, 3, 32, 32)
+    lost[0, :, 10:14, 24:30], lost[1, 0, 0, 0] = 1, 1
+    zoom = zooms.worst(lost)
+    assert zoom.side == 8 and (zoom.tops[1], zoom.lefts[1]) == (0, 0)
+    assert zoom.tops[0] <= 10 < 14 <= zoom.tops[0] + 8 and zoom.lefts[0] <= 24 < 30 <= zoom.lefts[0] + 8
+    shown = zoom(lost)
+    assert shown.shape == lost.shape and float(shown[0].mean()) == 24 / 64
 
 
 def test_what_makes_a_run(world, tmp_path):

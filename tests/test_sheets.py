@@ -68,15 +68,15 @@ def test_the_sheet_of_held_out_results(models, tmp_path, capsys):
     assert "*.png or *.jpg" in capsys.readouterr().err
 
 
-def test_figures_4_and_6(models, tmp_path, capsys):
+def test_figure_4_and_its_edit(models, tmp_path, capsys):
     """One column per model; models of one generator and encoder share the naive column."""
     names = [f"{name}={models / name}.pt" for name in "abc"]
     shared = ["sheet", "--model", *names, "--count", "2", "--blocks", "1"]
     assert evaluate.main([*shared, "--out", str(tmp_path / "figure4.png")]) == 0
     assert pixels_of(tmp_path / "figure4.png").shape == (TITLE + 2 * SIZE, 6 * SIZE, 3)
     pairs = ["--kind", "edit", "--pairs", str(tmp_path / "pairs")]
-    assert evaluate.main([*shared, *pairs, "--out", str(tmp_path / "figure6.jpg")]) == 0
-    assert pixels_of(tmp_path / "figure6.jpg").shape == (TITLE + 2 * SIZE, 7 * SIZE, 3)
+    assert evaluate.main([*shared, *pairs, "--out", str(tmp_path / "edit.jpg")]) == 0
+    assert pixels_of(tmp_path / "edit.jpg").shape == (TITLE + 2 * SIZE, 7 * SIZE, 3)
     capsys.readouterr()
     assert evaluate.main(["sheet", "--model", names[0], names[0], "--out", str(tmp_path / "x.png")]) == 2
     assert "two models named a" in capsys.readouterr().err

@@ -130,7 +130,8 @@ def test_paper_configurations(letter, runs, data, tmp_path):
     model = checkpoint.load_model(tmp_path / "i" / "checkpoint.pt")
     assert type(model.generator).__name__ == ("StyleGAN2Generator" if letter == "A" else "Generator")
     gates = model.fusion(torch.zeros(1, 3, 32, 32))
-    assert (len(gates.features), len(gates.wavelets)) == ((2, 1) if letter == "D" else (1, 0))
+    levels = {"C+": (2, 0), "D": (2, 1)}.get(letter, (1, 0))
+    assert (len(gates.features), len(gates.wavelets)) == levels
 
 
 @torch.no_grad()

@@ -25,8 +25,7 @@ def said(capsys) -> str:
 def test_the_option_that_was_given(model, tmp_path, capsys):
     common = ["--model", str(model), "--out", str(tmp_path / "o.png")]
     cases = [
-        (evaluate, ["subbands", *common, "--test", "nowhere"], "--test nowhere: no such folder"),
-        (evaluate, ["regression", "--out", str(tmp_path), "--data", "nowhere"], "--data nowhere: no such"),
+        (evaluate, ["figure9", "--out", str(tmp_path), "--data", "nowhere"], "--data nowhere: no such"),
         (evaluate, ["edit", *common, "--edits", "nonsense"], "--edits nonsense: write NAME+AMOUNT"),
         (evaluate, ["sheet", *common, "--kind", "edit", "--edit", "nonsense"], "--edit nonsense: write NAME"),
         (to_onnx, ["--checkpoint", str(model), "-o", str(tmp_path / "b"), "--calibrate", "nowhere"],

@@ -194,7 +194,7 @@ STAGE_CONFIGS: dict[str, type[TrainConfig]] = {
 def settings(
     preset: str, stage: str, overrides: dict[str, str] | None = None, configuration: str = ""
 ) -> tuple[ModelConfig, TrainConfig]:
-    """The settings of one run: preset, then the paper's configuration A-D, then `--set` texts on top."""
+    """The settings of one run: preset, then the paper's configuration, then `--set` texts on top."""
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: no such preset; choose from {', '.join(PRESETS)}", 2)
     table = PRESETS[preset]
@@ -205,13 +205,16 @@ def settings(
 
 
 def _configure(model: ModelConfig, train: TrainConfig, letter: str) -> tuple[ModelConfig, TrainConfig]:
-    """The paper's configuration A-D: HFGI's single feature level unless the wavelets are fused as well."""
+    """One of the paper's configurations, at the preset's levels."""
     if letter not in CONFIGURATIONS:
         raise UserError(f"--configuration {letter}: choose from {', '.join(CONFIGURATIONS)}", 2)
     chosen = CONFIGURATIONS[letter]
-    model = dataclasses.replace(model, generator=chosen["generator"])
-    if not chosen["wavelets"]:
-        model = dataclasses.replace(model, feature_levels=model.feature_levels[:1], wavelet_levels=())
+    model = dataclasses.replace(
+        model,
+        generator=chosen["generator"],
+        feature_levels=model.feature_levels[: chosen["features"]],
+        wavelet_levels=model.wavelet_levels if chosen["wavelets"] else (),
+    )
     if not chosen["wave_loss"] and isinstance(train, InversionConfig):
         train = dataclasses.replace(train, lambda_wave=0.0, lambda_wave_ada=0.0)
     return model, train

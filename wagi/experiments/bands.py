@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     study = ablation.Study.of(args)
-    hfgi, wagi = (rows.configuration(letter, study.preset) for letter in (args.hfgi, "D"))
+    hfgi, wagi = (rows.configuration(letter, study.model) for letter in (args.hfgi, "D"))
     found = study.measured([hfgi, wagi])
     methods = {"naive (swagan)": (found[wagi][:1], "naive")}
     if hfgi.generator != wagi.generator:

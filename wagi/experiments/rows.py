@@ -1,19 +1,19 @@
 """The rows of the paper's tables as settings, at any size.
 
 The paper names layers by the index of their latent: l_f = 7, 9, 11 are features at 64, 128, 256 px and
-l_w = 7, 9, 11, 13 wavelet coefficients at 32, 64, 128, 256 px (decision 1). A preset with other
-levels keeps the paper's ratios to its own lowest feature level (decision 6).
+l_w = 7, 9, 11, 13 wavelet coefficients at 32, 64, 128, 256 px (decision 1), of a residual at R = 256 px. At
+other sizes a layer is that of the same share of R (decision 5): tables say so, with the pixels beside it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wagi import config
 from wagi.config import InversionConfig, ModelConfig
+from wagi.presets import CONFIGURATIONS
 
-# Layer index -> its resolution as a multiple of the one with l_f = 7.
-FEATURES = {7: 1.0, 9: 2.0, 11: 4.0}
-WAVELETS = {7: 0.5, 9: 1.0, 11: 2.0, 13: 4.0}
+# Layer index -> the divisor of R that gives its resolution.
+FEATURES = {7: 4, 9: 2, 11: 1}
+WAVELETS = {7: 8, 9: 4, 11: 2, 13: 1}
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,8 @@ class Row:
     wavelets: tuple[int, ...] = ()  # px
     wave_loss: bool = True
 
-    def overrides(self, preset: str) -> dict[str, str]:
-        """The row as `--set` texts of `python -m wagi.train inversion`."""
-        model, train = config.settings(preset, "inversion")
-        assert isinstance(train, InversionConfig)
+    def overrides(self, model: ModelConfig, train: InversionConfig) -> dict[str, str]:
+        """The row as `--set` texts of `python -m wagi.train inversion`, against the study's settings."""
         on = self.wave_loss
         return {
             "generator": self.generator,
@@ -58,31 +56,37 @@ class Row:
         return ""
 
 
-def configuration(letter: str, preset: str) -> Row:
-    """The paper's configuration A to D with the preset's levels."""
-    model, train = config.settings(preset, "inversion", configuration=letter)
-    assert isinstance(train, InversionConfig)
-    return Row(letter, model.generator, model.feature_levels, model.wavelet_levels, train.lambda_wave > 0)
+def shares(levels: Sequence[int], resolution: int) -> str:
+    """Levels by their role, with the pixels: `R/4, R/2 (16, 32 px)`; `-` for none."""
+    if not levels:
+        return "-"
+    named = (f"R/{resolution // level}" if level < resolution else "R" for level in levels)
+    return f"{', '.join(named)} ({', '.join(map(str, levels))} px)"
+
+
+def configuration(letter: str, model: ModelConfig) -> Row:
+    """A configuration of table 2 with the paper's levels, whatever levels the preset fuses otherwise."""
+    chosen = CONFIGURATIONS[letter]
+    row = layers(
+        letter, model, chosen["generator"], (7, 9)[: chosen["features"]], (11,) if chosen["wavelets"] else ()
+    )
+    return replace(row, wave_loss=chosen["wave_loss"])
 
 
 def layers(
-    label: str, preset: str, generator: str, features: Sequence[int], wavelets: Sequence[int] = ()
+    label: str, model: ModelConfig, generator: str, features: Sequence[int], wavelets: Sequence[int] = ()
 ) -> Row:
     """A row by the paper's layer indices; HFGI's rows (StyleGAN2) are trained without the wavelet loss."""
-    model, _ = config.settings(preset, "inversion")
-    lowest = model.feature_levels[0]
-    return Row(
-        label,
-        generator,
-        tuple(int(lowest * FEATURES[index]) for index in features),
-        tuple(int(lowest * WAVELETS[index]) for index in wavelets),
-        wave_loss=generator == "swagan",
-    )
+    r = model.resolution
+    at = [
+        tuple(r // divisor[i] for i in chosen)
+        for divisor, chosen in ((FEATURES, features), (WAVELETS, wavelets))
+    ]
+    return Row(label, generator, *at, wave_loss=generator == "swagan")
 
 
-def possible(rows: Sequence[Row], preset: str) -> tuple[list[Row], list[str]]:
-    """The rows that exist at the preset's size, and a note on each that does not."""
-    model, _ = config.settings(preset, "inversion")
+def possible(rows: Sequence[Row], model: ModelConfig) -> tuple[list[Row], list[str]]:
+    """The rows that exist at the model's size, and a note on each that does not."""
     reasons = {row: row.missing(model) for row in rows}
     notes = [f"Row {row.label} does not exist here: {why}." for row, why in reasons.items() if why]
     return [row for row, why in reasons.items() if not why], notes

@@ -1,11 +1,11 @@
-"""Comparison sheets of held-out portraits that nobody chose: the README's picture, Figures 4 and 6.
+"""Comparison sheets of held-out portraits that nobody chose: the README's picture, Figure 4, edits.
 
 python -m wagi.evaluate sheet --model CKPT --out docs/held-out.jpg
 python -m wagi.evaluate sheet --kind inversion --model HFGI=A.pt WaGI=D.pt --out docs/figure4.jpg --count 8
-python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=D.pt --out docs/figure6.jpg
+python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=D.pt --out docs/edit.jpg
 
 `inversion` (Figure 4): input, naive inversion (E0 and G0 alone, as e4e) and the final image of each model.
-`edit` (Figure 6): the same after an edit, beside the true rendering; the edited latent is E0's of that.
+`edit`: the same after an edit, beside the true rendering; the edited latent is E0's of that.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def inversion_columns(models: dict[str, WaGI], images: Tensor) -> dict[str, Tens
 
 
 def edit_columns(models: dict[str, WaGI], source: Tensor, edited: Tensor) -> dict[str, Tensor]:
-    """Figure 6's columns: the same with the latents of the true edit."""
+    """Columns of an edit: the same with the latents of the true edit."""
     columns = {"input": source, "true edit": edited}
     for name, model in models.items():
         found = model.edit(source, model.encode(edited))

@@ -18,18 +18,18 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     study = ablation.Study.of(args)
     wagi = [
-        rows.layers("WaGI (lf=7,9,11)", study.preset, "swagan", (7, 9, 11)),
-        rows.relabelled(rows.configuration("D", study.preset), "WaGI (lf=7,9 and lw=11)"),
+        rows.layers("WaGI (lf=7,9,11)", study.model, "swagan", (7, 9, 11)),
+        rows.relabelled(rows.configuration("D", study.model), "WaGI (lf=7,9 and lw=11)"),
     ]
     same_layer = [
-        rows.layers("features (lf=7,9)", study.preset, "swagan", (7, 9)),
-        rows.layers("wavelets (lf=7 and lw=11)", study.preset, "swagan", (7,), (11,)),
+        rows.layers("features (lf=7,9)", study.model, "swagan", (7, 9)),
+        rows.layers("wavelets (lf=7 and lw=11)", study.model, "swagan", (7,), (11,)),
     ]
     hfgi = [
-        rows.relabelled(rows.configuration("A", study.preset), "HFGI (lf=7)"),
-        rows.layers("HFGI (lf=7,9,11)", study.preset, "stylegan2", (7, 9, 11)),
+        rows.relabelled(rows.configuration("A", study.model), "HFGI (lf=7)"),
+        rows.layers("HFGI (lf=7,9,11)", study.model, "stylegan2", (7, 9, 11)),
     ]
-    chosen, notes = rows.possible([*hfgi, *wagi, *same_layer], study.preset)
+    chosen, notes = rows.possible([*hfgi, *wagi, *same_layer], study.model)
     found = study.measured(chosen)
     notes.append(
         "The last two rows are not in the paper: they fuse the second level once as features and once as "

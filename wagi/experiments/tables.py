@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from wagi.files import beside, write_json, write_text
 
@@ -75,6 +77,13 @@ def new_figure(width: float = 8.0, height: float = 4.0) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def show(axes: Axes, image: Tensor, title: str = "") -> None:
+    """One picture [3, S, S] in [-1, 1], clamped, its pixels as they are, without axes."""
+    axes.imshow(image.detach().clamp(-1, 1).add(1).div(2).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set_title(title, fontsize=7)
+    axes.set_axis_off()
 
 
 def write_figure(out: str | Path, name: str, figure: Figure) -> Path:

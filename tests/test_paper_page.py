@@ -1,0 +1,73 @@
+"""docs/paper.md keeps its word: every command parses, every path is there, nothing is left out."""
+
+import contextlib
+import importlib
+import io
+import re
+import shlex
+
+import pytest
+from checkout import ROOT
+from test_project_rules import COMMANDS, parser_of
+
+from wagi.experiments import EXPERIMENTS
+
+PAGE = (ROOT / "docs" / "paper.md").read_text()
+CELLS = [
+    [cell.strip() for cell in line.strip().strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("|") and not re.fullmatch(r"[|\- ]+", line)
+]
+ROWS = [cells for cells in CELLS if cells[0] != "of the paper"]
+WORDS = [word for word in re.findall(r"`([^`]+)`", "\n".join(" ".join(cells) for cells in ROWS))]
+LINES = sorted({word for word in WORDS if word.startswith(("python ", "wagi-rt "))})
+TABLES = re.search(r"`\$TABLES` stands for\s+`([^`]+)`", PAGE)
+
+
+def parse(line: str) -> None:
+    """argparse takes the words; SystemExit when it does not."""
+    assert TABLES
+    words = shlex.split(line.replace("$TABLES", TABLES[1]))
+    if words[:3] == ["python", "-m", "wagi.evaluate"] and words[3] in EXPERIMENTS:
+        importlib.import_module(EXPERIMENTS[words[3]]).parser().parse_args(words[4:])
+        return
+    start = max((name for name in COMMANDS if line.startswith(name)), key=len)
+    parser_of(start).parse_args(words[len(start.split()) :])
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_commands_parse(line):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            parse(line)
+        except SystemExit:
+            pytest.fail(f"{line}\n{said.getvalue()}")
+
+
+def test_a_mistyped_command_is_noticed():
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(SystemExit):
+        parse("python -m wagi.evaluate figure9 --nothing --out OUT")
+
+
+def test_paths_are_there():
+    paths = [word for word in WORDS if re.fullmatch(r"[\w./]+(\.py|\.md|/)", word)]
+    assert len(paths) > 20
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    links = re.findall(r"\]\(([^)#]+)\)", PAGE)
+    assert not [link for link in links if not (ROOT / "docs" / link).exists()]
+
+
+def test_nothing_is_left_out():
+    """All figures, tables and the systems that the paper compares with; each row has a verdict."""
+    names = " ".join(cells[0] for cells in ROWS)
+    figures = {
+        int(n) for text in re.findall(r"Figures? ([\d\w ,and]+)", names) for n in re.findall(r"\d+", text)
+    }
+    assert figures >= set(range(1, 13))
+    assert all(f"Table {n}" in names for n in range(1, 5))
+    systems = (
+        "Theorem 1|Lemma 1.1|pSp|e4e|ReStyle|HyperStyle|HFGI|SWAGAN|StyleGAN2|InterFaceGAN|StyleCLIP|ArcFace"
+    )
+    for name in f"{systems}|LPIPS|FFHQ|CelebA-HQ|PTI|IntereStyle".split("|"):
+        assert name in names, name
+    assert not [cells[0] for cells in ROWS if len(cells) != 4 or not cells[3]]
