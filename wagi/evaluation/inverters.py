@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +17,10 @@ import numpy as np
 from wagi.errors import UserError
 
 BUNDLE_CHUNK = 128  # pictures per start of the runtime
+
+
+# A checkpoint's content and its path -> a model with `.generator` and `.results(images)`.
+Build = Callable[[dict, Path], Any]
 
 
 class Inverted(NamedTuple):
@@ -56,9 +60,9 @@ def open_inverter(path: Path, batch: int, device: str = "cpu", runtime: str = ""
 
 
 class CheckpointInverter:
-    """The checkpoint's model, with its averaged weights."""
+    """The checkpoint's model, with its averaged weights; `build` makes another one of the same content."""
 
-    def __init__(self, path: Path, batch: int, device: str) -> None:
+    def __init__(self, path: Path, batch: int, device: str, build: Build | None = None) -> None:
         import torch
 
         from wagi import checkpoint
@@ -66,7 +70,7 @@ class CheckpointInverter:
 
         content = checkpoint.read(path)
         self.device = torch.device(device)
-        self.model = checkpoint.build_inverter(content, path).to(self.device)
+        self.model = (build or checkpoint.build_inverter)(content, path).to(self.device)
         self.size, self.chunk = self.model.generator.size, batch
         self.facts = {
             "kind": "checkpoint",

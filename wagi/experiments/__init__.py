@@ -4,6 +4,7 @@ Each module has `parser() -> ArgumentParser` and `run(args)`, and writes OUT/NAM
 """
 
 EXPERIMENTS: dict[str, str] = {
+    "table1": "wagi.experiments.table1",
     "table2": "wagi.experiments.table2",
     "table3": "wagi.experiments.table3",
     "table4": "wagi.experiments.table4",

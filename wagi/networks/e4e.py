@@ -25,6 +25,10 @@ _FINE_UNIT, _MIDDLE_UNIT = 6, 20
 _COARSE_STYLES, _MIDDLE_STYLES = 3, 7
 
 
+# Layers that write the latents, in all encoders.
+HEADS = ("styles", "linear", "first", "deltas")
+
+
 class ProgressiveEncoder(nn.Module):
     """The interface of every E0: `.n_styles`, `.style_dim` and the progressive `.stage` of e4e (section 3.2).
 

@@ -60,7 +60,8 @@ class SmallEncoder(ProgressiveEncoder):
         width: channels at 32x32.
         steps: of ReStyle, see `ProgressiveEncoder`.
     Call: images [N, 3 or 6, S, S] in [-1, 1], S a multiple of input_size -> offsets [N, n_styles, style_dim].
-    Raises ValueError for other sizes. The delta layers start at zero, so training starts in W.
+    Raises ValueError for other sizes. The delta layers start at zero, so training starts in W;
+    ReStyle's first layer too, so its first step starts at the mean latent.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class SmallEncoder(ProgressiveEncoder):
         self.deltas = nn.ModuleList(
             nn.Linear(2 * _REDUCED * _POOLED * _POOLED, style_dim) for _ in range(n_styles - 1)
         )
-        for parameter in self.deltas.parameters():
+        start = (self.deltas, self.first) if steps else (self.deltas,)
+        for parameter in (value for layer in start for value in layer.parameters()):
             nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:

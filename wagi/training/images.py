@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wagi.config import EncoderConfig, HypernetworkConfig, InversionConfig
+from wagi.errors import UserError
 from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import wavelet_loss
@@ -29,6 +30,25 @@ class RegionWeights:
             return None
         weights = self.table.to(mask.device)[mask.long()][:, None]
         return weights / weights.mean()
+
+
+class InterestRegion:
+    """Images with everything else black (Moon and Park 2022, IntereStyle: all losses see both images so).
+
+    Args:
+        labels: region labels that stay; empty leaves images as they are.
+    """
+
+    def __init__(self, labels: tuple[int, ...]) -> None:
+        self.labels = labels
+
+    def __call__(self, images: Tensor, mask: Tensor | None) -> Tensor:  # N,3,R,R ; N,S,S => N,3,R,R
+        if not self.labels:
+            return images
+        if mask is None:
+            raise UserError("interest: the data have no region labels; use portraits or leave it empty", 2)
+        inside = torch.isin(mask.long(), torch.tensor(self.labels, device=mask.device))[:, None].float()
+        return images * F.avg_pool2d(inside, inside.shape[-1] // images.shape[-1])
 
 
 def weighted_mean(errors: Tensor, weights: Tensor | None) -> Tensor:
@@ -59,12 +79,14 @@ class ImageLoss(nn.Module):
         super().__init__()
         self.config = config
         self.regions = RegionWeights(config.region_weights)
+        self.interest = InterestRegion(getattr(config, "interest", ()))
         self.lpips = LPIPS(files.lpips_trunk, files.lpips_linear) if config.lambda_lpips else None
         self.arcface = ArcFace(files.arcface) if config.lambda_id else None
 
     def forward(self, y: Tensor, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Scalars]:
         """y, x [N, 3, R, R]; mask [N, S, S] labels or None => (loss, its terms before weighting)."""
         config = self.config
+        y, x = (self.interest(image, mask) for image in (y, x))
         weights = self.regions(mask)
         terms: Scalars = {"l2": weighted_mean((y.float() - x).square(), weights)}
         if config.lambda_wave:

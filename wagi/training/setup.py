@@ -16,7 +16,7 @@ from wagi.errors import UserError, option
 from wagi.features import FeatureFiles
 from wagi.files import write_json
 from wagi.networks.build import PART_SETTINGS, build_part
-from wagi.networks.e4e import widened
+from wagi.networks.e4e import HEADS, widened
 from wagi.networks.swagan import Generator
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
@@ -245,8 +245,13 @@ def make_stage(
 
 
 def _begin(model: ModelConfig, content: dict, path: str) -> nn.Module:
-    """An encoder of another kind than the checkpoint's, which begins with those of its weights that fit."""
+    """An encoder of another kind than the checkpoint's, which begins with those of its weights that fit.
+
+    One with steps says what to add, one without where latents are: heads are not taken over between them.
+    """
     encoder, state = build_part(model, "encoder"), content["weights"]["encoder"]
+    if bool(model.restyle_steps) != bool(checkpoint.model_config(content, path).restyle_steps):
+        state = {name: value for name, value in state.items() if name.split(".")[0] not in HEADS}
     fresh = checkpoint.grow(encoder, {**state, **widened(state, encoder.state_dict())})
     kind = f"{model.encoder}, restyle_steps={model.restyle_steps}"
     print(f"note: encoder={kind} begins with what fits of {path}: {len(fresh)} new tensors", file=sys.stderr)
