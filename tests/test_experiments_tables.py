@@ -168,6 +168,24 @@ def test_bands_obey_theorem_1(world):
     assert (world / "out" / "bands.png").is_file()
 
 
+def test_bands_of_given_models_are_those_of_the_table(world, tmp_path):
+    """--model measures what is there, an encoder alone too, and trains nothing."""
+    runs_of = {row["row"]: row["runs"][0] for row in result(world, "table2")["rows"][2:]}
+    generator = next(g for g in (world / "runs").glob("generator-*/checkpoint.pt")
+                     if checkpoint.read(g)["config"]["model"]["generator"] == "swagan")  # fmt: skip
+    models = [f"e4e={generator}", f"D={world / 'runs' / runs_of['D'] / 'checkpoint.pt'}"]
+    words = ["bands", "--test", str(world / "test"), "--out", str(tmp_path), "--model", *models]
+    assert evaluate.main(words) == 0
+    given = json.loads((tmp_path / "bands.json").read_text())["rows"]
+    assert command(world, "bands") == 0
+    names = {"naive (swagan)": "e4e", "WaGI (D)": "D"}
+    both = zip(given, (x for x in result(world, "bands")["rows"] if x["method"] in names), strict=True)
+    for one, other in both:
+        assert one["method"] == names[other["method"]]
+        for band in heldout.BANDS:
+            assert one[band]["mean"] == pytest.approx(other[band]["mean"], rel=1e-5)
+
+
 # ------------------------------------------------------------------------------------------ what is trained
 
 

@@ -98,9 +98,9 @@ class Study(Generators):
         return found
 
 
-def base_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The options of every experiment that trains rows."""
-    p = generators_parser(name, description)
+def base_parser(name: str, description: str, trains: bool = True) -> argparse.ArgumentParser:
+    """The options of every experiment that trains rows; `trains`: it always does."""
+    p = generators_parser(name, description, trains)
     add = p.add_argument
     add("--seeds", type=int, default=3, metavar="N", help="runs per row, seeds 0 to N-1 (default 3)")
     add("--kimg", type=float, default=1.6, help="budget of each inversion run (default 1.6)")

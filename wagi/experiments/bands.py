@@ -1,22 +1,36 @@
 """Figures 2b and 7: in which sub-bands the naive inversion, HFGI and WaGI err."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from wagi.errors import UserError, option
 from wagi.experiments import ablation, rows, tables
-from wagi.experiments.heldout import BANDS
+from wagi.experiments.heldout import BANDS, BATCH, Means, compare, eight_bit, load_images
+from wagi.experiments.sheet import load_inverter, named_models, size_of
 from wagi.experiments.tables import new_figure, spread
+from wagi.model import NaiveInverter, area_resize
 
 NORMS = {"L2": "bands_l2", "L1": "bands_l1"}
+Methods = dict[str, tuple[list[dict], str]]  # name -> scores, one per seed, and which side of them
 RATIO = "LL / mean of the others"
 
 
 def parser() -> argparse.ArgumentParser:
     p = ablation.base_parser(
-        "bands", "Figures 2b and 7: mean error of each Haar sub-band and level of naive, HFGI and WaGI."
+        "bands",
+        "Figures 2b and 7: mean error of each Haar sub-band and level of naive, HFGI and WaGI, "
+        "trained as in table 2, or of any --model.",
+        trains=False,
     )
+    p.add_argument(
+        "--model", nargs="+", default=[], metavar="NAME=CKPT",
+        help="measure these checkpoints with an encoder instead, and train nothing",
+    )  # fmt: skip
     p.add_argument(
         "--hfgi", choices=("A", "B"), default="A",
         help="the HFGI-style configuration: A on StyleGAN2 (default), B on the same SWAGAN as WaGI",
@@ -25,21 +39,48 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    study = ablation.Study.of(args)
-    hfgi, wagi = (rows.configuration(letter, study.model) for letter in (args.hfgi, "D"))
+    title = "Figures 2b and 7: errors by sub-band"
+    if args.model:
+        models = named_models(args.model, load_inverter)
+        size = size_of(models)
+        with option("--test"):
+            images = load_images(args.test, size)
+        methods = {name: ([{"final": errors(model, images)}], "final") for name, model in models.items()}
+        meta = {"title": title, "held-out data": f"{args.test} at {size} px", "models": ", ".join(args.model)}
+    else:
+        study = ablation.Study.of(args)
+        methods, meta = trained(study, args.hfgi), ablation.facts(study, title)
+    lines = band_lines(methods)
+    columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
+    print(tables.write_report(args.out, "bands", lines, columns, {**meta, "notes": notes(lines)}))
+    tables.write_figure(args.out, "bands", figure(lines, list(methods)))
+
+
+def trained(study: ablation.Study, letter: str) -> Methods:
+    """The naive inversion, HFGI's configuration and D over the seeds."""
+    if not study.data or study.runs.folder == Path():
+        raise UserError("--data, --runs: are needed to train, or --model to measure what is there", 2)
+    hfgi, wagi = (rows.configuration(each, study.model) for each in (letter, "D"))
     found = study.measured([hfgi, wagi])
-    methods = {"naive (swagan)": (found[wagi][:1], "naive")}
+    methods: Methods = {"naive (swagan)": (found[wagi][:1], "naive")}
     if hfgi.generator != wagi.generator:
         methods = {f"naive ({hfgi.generator})": (found[hfgi][:1], "naive"), **methods}
-    methods |= {f"HFGI-style ({args.hfgi})": (found[hfgi], "final"), "WaGI (D)": (found[wagi], "final")}
-    lines = band_lines(methods)
-    meta = {**ablation.facts(study, "Figures 2b and 7: errors by sub-band"), "notes": notes(lines)}
-    columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
-    print(tables.write_report(study.out, "bands", lines, columns, meta))
-    tables.write_figure(study.out, "bands", figure(lines, list(methods)))
+    return methods | {f"HFGI-style ({letter})": (found[hfgi], "final"), "WaGI (D)": (found[wagi], "final")}
 
 
-def band_lines(methods: dict[str, tuple[list[dict], str]]) -> list[dict[str, Any]]:
+@torch.inference_mode()
+def errors(model: NaiveInverter, images: Tensor) -> dict:
+    """Mean errors of each band and level of a model's inversions of images [N, 3, S, S], at R px."""
+    means = Means()
+    for batch in images.split(BATCH):
+        result, target = (
+            area_resize(x, model.resolution) for x in (eight_bit(model.results(batch)[1]), batch)
+        )
+        means.add(compare(result, target, {}))
+    return means()
+
+
+def band_lines(methods: Methods) -> list[dict[str, Any]]:
     """A line per method, norm and level; every number over the seeds. Level 0 is the finest."""
     lines = []
     for norm, key in NORMS.items():

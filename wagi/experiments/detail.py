@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wagi.checkpoint import load_model
 from wagi.editing.counterfactuals import Pair, Pairs, batches
 from wagi.errors import option
 from wagi.experiments.comparison import comparison, write_picture
@@ -104,7 +105,7 @@ def measure(
 def run(args: argparse.Namespace) -> None:
     with option("--edits"):
         edits = [parse_edit(text) for text in args.edits]
-    models = named_models(args.model)
+    models = named_models(args.model, load_model)
     pairs = Pairs(args.pairs, args.seed, next(iter(models.values())).generator.size, args.count)
     rows: list[dict[str, Any]] = []
     for change in edits:

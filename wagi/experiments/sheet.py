@@ -9,18 +9,20 @@ python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=
 """
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from wagi.checkpoint import load_model
+from wagi.checkpoint import build_inverter, load_model, read
 from wagi.data import open_dataset
 from wagi.editing.counterfactuals import Pairs, batches
 from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.loader import batch_of
-from wagi.model import WaGI
+from wagi.model import NaiveInverter, WaGI
 from wagi.portraits.edits import parse_edit
 
 
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--model", required=True, nargs="+", metavar="[NAME=]CKPT",
-        help="inversion checkpoints; the name titles its column (default WaGI)",
+        help="inversion checkpoints, or any with an encoder; the name titles its column (default WaGI)",
     )  # fmt: skip
     p.add_argument("--out", required=True, type=Path, metavar="FILE", help="picture to write, *.jpg or *.png")
     p.add_argument(
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--edit", default="yaw+0.3", metavar="EDIT", help="of --kind edit (default yaw+0.3)")
     p.add_argument("--count", type=int, default=16, metavar="N", help="portraits (default 16)")
     p.add_argument("--blocks", type=int, default=2, metavar="N", help="blocks of columns (default 2)")
+    p.add_argument("--data", metavar="DATA", help="pictures in place of the seed's portraits: a folder")
     p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
     p.add_argument(
         "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
@@ -49,28 +52,37 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def named_models(texts: list[str]) -> dict[str, WaGI]:
+Inverter = TypeVar("Inverter", bound=NaiveInverter)
+
+
+def load_inverter(path: str | Path) -> NaiveInverter:
+    """The model of any checkpoint with an encoder."""
+    return build_inverter(read(path), path)
+
+
+def named_models(texts: list[str], load: Callable[[str], Inverter]) -> dict[str, Inverter]:
     """Title -> model, in the order given. UserError when sizes differ or a title is there twice."""
-    models: dict[str, WaGI] = {}
+    models: dict[str, Inverter] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         name, path = (name, path) if equals else ("WaGI", text)
         if name in models:
             raise UserError(f"--model {text}: two models named {name}; write NAME=CKPT", 2)
-        models[name] = load_model(path)
+        models[name] = load(path)
     sizes = {name: model.generator.size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"--model: sizes differ: {', '.join(f'{k} {v} px' for k, v in sizes.items())}", 2)
     return models
 
 
-def inversion_columns(models: dict[str, WaGI], images: Tensor) -> dict[str, Tensor]:
+def inversion_columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
     """Figure 4's columns. Models that share a generator share its naive column."""
     columns = {"input": images}
     for name, model in models.items():
-        found = model.invert(images)
-        _add_naive(columns, name, found.naive)
-        columns[name] = found.image
+        naive, final = model.results(images)
+        if final is not naive:  # of an encoder alone, the naive image is its result
+            _add_naive(columns, name, naive)
+        columns[name] = final
     return columns
 
 
@@ -90,18 +102,27 @@ def _add_naive(columns: dict[str, Tensor], name: str, naive: Tensor) -> None:
         columns[f"naive {name}" if seen else "naive"] = naive
 
 
+def size_of(models: Mapping[str, NaiveInverter]) -> int:
+    return next(iter(models.values())).generator.size
+
+
+@torch.no_grad()
 def run(args: argparse.Namespace) -> None:
-    models = named_models(args.model)
-    size = next(iter(models.values())).generator.size
-    with torch.no_grad():
-        if args.kind == "edit":
-            with option("--edit"):
-                pairs = Pairs(args.pairs, args.seed, size, args.count)(parse_edit(args.edit))
-            pair = next(batches(pairs, args.count))
-            columns = edit_columns(models, pair.source, pair.edited)
-        else:
-            data = open_dataset(f"portraits:{args.seed}:{args.count}", size)
-            images = batch_of(data, range(args.count))["image"]
-            columns = inversion_columns(models, images)
+    source = args.data or f"portraits:{args.seed}:{args.count}"
+    if args.kind == "edit":
+        if args.data:
+            raise UserError("--data: true edits are of portraits only; leave it out with --kind edit", 2)
+        editors = named_models(args.model, load_model)
+        with option("--edit"):
+            pairs = Pairs(args.pairs, args.seed, size_of(editors), args.count)(parse_edit(args.edit))
+        pair = next(batches(pairs, args.count))
+        columns = edit_columns(editors, pair.source, pair.edited)
+    else:
+        models = named_models(args.model, load_inverter)
+        with option("--data"):
+            data = open_dataset(source, size_of(models))
+        images = batch_of(data, range(min(args.count, len(data))))["image"]
+        columns = inversion_columns(models, images)
     write_picture(args.out, comparison(columns, args.blocks))
-    print(f"{args.out}: {args.count} portraits of seed {args.seed}, {args.out.stat().st_size / 1000:.0f} kB")
+    count, size = len(columns["input"]), args.out.stat().st_size / 1000
+    print(f"{args.out}: {count} pictures of {source}, {size:.0f} kB")

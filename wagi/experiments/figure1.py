@@ -1,0 +1,82 @@
+"""Figure 1: inversions of noisy pictures, zoomed to where the naive inversion loses most.
+
+python -m wagi.evaluate figure1 --model e4e=E.pt HFGI=A.pt WaGI=D.pt --noise 0.1 --out OUT
+
+The pictures with seeded Gaussian noise are what every model gets and is compared with: an inversion that
+keeps high frequencies keeps the noise too. --noise 0 takes the pictures as they are.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wagi.errors import UserError, option
+from wagi.experiments import tables
+from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.heldout import PIXEL_METRICS, eight_bit, load_images
+from wagi.experiments.sheet import load_inverter, named_models
+from wagi.experiments.zooms import lost, worst
+from wagi.metrics import METRICS
+from wagi.model import NaiveInverter, area_resize
+
+NOISE_SEED = 0
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m wagi.evaluate figure1",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--model", required=True, nargs="+", metavar="[NAME=]CKPT", help="checkpoints with an encoder"
+    )
+    p.add_argument(
+        "--data", default="portraits:9001:3", metavar="DATA",
+        help="pictures: a folder, or portraits:SEED:COUNT (default portraits:9001:3)",
+    )  # fmt: skip
+    p.add_argument(
+        "--noise", type=float, default=0.1, metavar="SIGMA",
+        help="standard deviation, of images in [-1, 1] (default 0.1)",
+    )  # fmt: skip
+    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes figure1.md, .json, .png")
+    return p
+
+
+def noisy(images: Tensor, sigma: float) -> Tensor:
+    """Images [N, 3, S, S] with seeded Gaussian noise, as 8-bit pictures."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
+    return eight_bit(images + sigma * noise)
+
+
+@torch.no_grad()
+def columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
+    """Title -> images [N, 3, S, S]: input and each model's inversion."""
+    found = {name: eight_bit(model.results(images)[1]) for name, model in models.items()}
+    return {"input": images, **found}
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.noise < 0:
+        raise UserError(f"--noise {args.noise:g}: must be 0 or more", 2)
+    models = named_models(args.model, load_inverter)
+    first = next(iter(models.values()))
+    with option("--data"):
+        images = noisy(load_images(args.data, first.generator.size), args.noise)
+    shown = columns(models, images)
+    zoom = worst(lost(first, images))
+    pairs = {title: torch.stack([x, zoom(x)], 1).flatten(0, 1) for title, x in shown.items()}
+    write_picture(args.out / "figure1.png", comparison(pairs))
+    size = min(256, first.generator.size)
+    lines = []
+    for name in models:
+        x, y = (area_resize(each, size) for each in (shown[name], images))
+        lines.append({"model": name, **{m: float(METRICS[m](x, y).mean()) for m in PIXEL_METRICS}})
+    meta = {
+        "title": "Figure 1: noisy pictures",
+        "pictures": f"{args.data}, noise {args.noise:g}, seed {NOISE_SEED}",
+        "numbers": f"means against the noisy pictures at {size} px, 8 bit in [-1, 1]",
+    }
+    print(tables.write_report(args.out, "figure1", lines, ["model", *PIXEL_METRICS], meta))
