@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 @torch.no_grad()
 def maps(model: WaGI, images: Tensor) -> Maps:
-    """What passes through an inversion of images [N, 3, S, S], in the order of its steps."""
+    """The values that pass through an inversion of images [N, 3, S, S], in the order of its steps."""
     found = model.invert(images)
     gates = model.fusion(found.aligned)
     shown = {
