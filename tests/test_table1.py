@@ -85,8 +85,21 @@ def test_every_run_has_the_same_images_and_start(world):
     assert len(seen) == 1
 
 
+def test_the_same_command_again_only_reads(world, capsys):
+    """Neither runs nor optimisations are made again; the numbers stay, times too."""
+    before = (world / "out" / "table1.json").read_text()
+    assert command(world, *training(world), "--systems", "WaGI,PTI") == 0
+    text = capsys.readouterr().err
+    assert "optimising" not in text and "to train" not in text
+    after = table(world)
+    assert [after["WaGI"], after["PTI"]] == [
+        row for row in json.loads(before)["rows"] if row["row"] in ("WaGI", "PTI")
+    ]
+
+
 def test_given_models_are_rows(world, capsys):
     """A checkpoint of an encoder alone and one of HyperStyle, without any training data."""
+    assert command(world, *training(world), "--systems", ",".join(SHOWN)) == 0
     before = table(world)
     paths = {label: world / "runs" / before[label]["runs"][0] / "checkpoint.pt" for label in SHOWN[:3]}
     models = [word for label in ("pSp", "HyperStyle") for word in ("--model", f"mine {label}={paths[label]}")]

@@ -26,6 +26,7 @@ from wagi.experiments.generators import Generators, generators_parser, require_p
 from wagi.experiments.runs import Task, data_identity, digest, kept_json
 from wagi.experiments.systems import LATENTS, PTI, System, budgeted, systems
 from wagi.features import FeatureFiles
+from wagi_rt.files import file_sha256
 
 VERSION = 1  # of the numbers
 # Protocol -> its metric in each column.
@@ -103,7 +104,8 @@ class Bench:
     @property
     def key(self) -> list:
         files = [str(path) for path in (self.files.lpips_trunk, self.files.lpips_linear, self.files.arcface)]
-        return [VERSION, data_identity(self.test), self.protocol.name, self.limit, files]
+        where = [self.device, torch.get_num_threads()]  # of the time
+        return [VERSION, data_identity(self.test), self.protocol.name, self.limit, files, where]
 
     def scores(self, inverter: Inverter) -> dict[str, Any]:
         """naive, final: metric -> mean over pictures; ms per picture."""
@@ -200,6 +202,7 @@ class Comparison:
         return line(NAIVE, kind, [{**scores, "run": path.parent.name}], self.bench)
 
     def _optimised(self, system: System, path: Path) -> dict[str, Any]:
+        """Scores of latent optimisation or PTI; kept in --runs like those of a run."""
         tuning = self.args.tuning_steps if system.label == PTI else 0
 
         def build(content: dict, path: Path) -> Optimiser:
@@ -207,8 +210,14 @@ class Comparison:
             loss = PictureLoss(self.bench.perceptual(generator.size))
             return Optimiser(generator, loss, self.args.latent_steps, tuning)
 
-        _say(f"optimising: {system.label}")
-        return self.bench.scores(CheckpointInverter(path, self.bench.batch, self.bench.device, build))
+        def make() -> dict[str, Any]:
+            _say(f"optimising: {system.label}")
+            return self.bench.scores(CheckpointInverter(path, self.bench.batch, self.bench.device, build))
+
+        if not self.args.runs:
+            return make()
+        key = digest([self.bench.key, file_sha256(path), self.args.latent_steps, tuning])
+        return kept_json(self.args.runs / f"optimised-{key}.json", make)
 
 
 def line(label: str, generator: str, found: Sequence[dict], bench: Bench) -> dict[str, Any]:
@@ -225,28 +234,33 @@ def line(label: str, generator: str, found: Sequence[dict], bench: Bench) -> dic
     return {"row": label, "generator": generator, **numbers, "runs": runs, "count": found[0]["count"]}
 
 
-def given_lines(texts: Sequence[str], bench: Bench) -> list[dict[str, Any]]:
-    """A line for every `--model NAME=MODEL`."""
-    lines = []
+def opened(texts: Sequence[str], bench: Bench) -> dict[str, Inverter]:
+    """The models of every `--model NAME=MODEL`."""
+    found = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise UserError(f"--model {text}: write NAME=CHECKPOINT or NAME=BUNDLE", 2)
-        inverter = open_inverter(Path(path), bench.batch, bench.device)
-        kind = inverter.facts.get("config", {}).get("generator", "bundle")
-        lines.append({**line(name, kind, [bench.scores(inverter)], bench), "model": inverter.facts})
-    return lines
+        found[name] = open_inverter(Path(path), bench.batch, bench.device)
+    return found
+
+
+def given_line(name: str, inverter: Inverter, bench: Bench) -> dict[str, Any]:
+    kind = inverter.facts.get("config", {}).get("generator", "bundle")
+    return {**line(name, kind, [bench.scores(inverter)], bench), "model": inverter.facts}
 
 
 def run(args: argparse.Namespace) -> None:
     for name in ("seeds", "kimg", "batch", "latent_steps", "tuning_steps"):
         require_positive(args, name)
-    study, bench = Comparison(Generators.of(args), Bench.of(args), args), Bench.of(args)
     if args.threads:
         torch.set_num_threads(args.threads)
+    bench = Bench.of(args)
+    study = Comparison(Generators.of(args), bench, args)
     if not (study.chosen() or args.model):
         raise UserError("--model or --data: is needed; there is nothing to compare", 2)
-    lines = study.lines() + given_lines(args.model, bench)
+    given = opened(args.model, bench)
+    lines = study.lines() + [given_line(name, inverter, bench) for name, inverter in given.items()]
     columns = ["row", "generator", *COLUMNS[args.protocol], MS]
     text = tables.write_report(args.out, "table1", lines, columns, facts(study))
     labels = [f"{found['row']} ({found['generator']})" for found in lines]
