@@ -76,6 +76,7 @@ def export_model(
     *,
     precision: str = FP32,
     up: str = "transposed",
+    skip: str = "folded",
     opset: int = DEFAULT_OPSET,
     atol: float | None = None,
     overwrite: bool = False,
@@ -94,6 +95,7 @@ def export_model(
     Args:
         precision: fp32, fp16 (half arithmetic with FP32 islands) or fp16-weights (only stored in half).
         up: form of the up-convolutions, one of export.synthesis.UP_FORMS.
+        skip: form of the skip path, one of export.synthesis.SKIP_FORMS.
         atol: largest absolute difference allowed anywhere; None: TOLERANCES.
         overwrite: replace the bundle at `out`; files there that are not the old bundle's are kept.
         source: where the model comes from, for the manifest.
@@ -118,7 +120,7 @@ def export_model(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-        graphs = build_graphs(model, arithmetic(precision), up)
+        graphs = build_graphs(model, arithmetic(precision), up, skip)
         report("running PyTorch")
         seeded = probes.images(model.generator.size, PARITY_SEED)
         results = reference(model, seeded)

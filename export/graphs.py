@@ -227,13 +227,16 @@ class Graph:
 
 
 @torch.no_grad()
-def build_graphs(model: WaGI, precision: str = "fp32", up: str = "transposed") -> dict[str, Graph]:
+def build_graphs(
+    model: WaGI, precision: str = "fp32", up: str = "transposed", skip: str = "folded"
+) -> dict[str, Graph]:
     """The graphs by name in the order in which the runtime runs them, the fused pipeline last.
 
     Args: model: in eval mode, FP32, on the CPU. precision: fp32 or fp16. up: one of synthesis.UP_FORMS.
+    skip: one of synthesis.SKIP_FORMS.
     """
     dtype = DTYPES[precision]
-    synthesis = Synthesis(model.generator, model.fusion_start, up, dtype).eval()
+    synthesis = Synthesis(model.generator, model.fusion_start, up, dtype, skip).eval()
     align = Move(model) if aligner(model) == "flow" else Align(model, dtype)
     encoder, decode, size = Encoder(model, dtype), Decode(model, synthesis), model.resolution
     keep, move = KeepDetail(size), MoveDetail()

@@ -6,7 +6,7 @@ What changes, each equal to the training module in exact arithmetic (tests/test_
 - demodulation is one matrix product with precomputed sums of squares; styles of layers of equal width are
   one product;
 - the up-convolution takes one of three forms (UP_FORMS; decision 45);
-- the skip path (inverse Haar, FIR upsampling, Haar) is one transposed convolution (decision 46);
+- the skip path (inverse Haar, FIR upsampling, Haar) takes one of three forms (SKIP_FORMS; decision 46);
 - weights are constants: no scale factors, no flips, no FIR kernels to expand.
 In half precision (`dtype`), styles, demodulation, tWavelets' sums, skip and wavelets stay in FP32, weights
 have unit norm per output channel and styles a largest value of one: demodulation takes both factors back,
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folding import cast, linear
+from export.skip import SkipPath, bands
 from wagi.haar import inverse_haar
 from wagi.networks.fusion import WAVELET_CHANNELS, Gate, Gates
 from wagi.networks.layers import ModulatedConv2d, StyledConv, fir_kernel
@@ -204,31 +205,18 @@ class Coefficients(nn.Module):
         return y * style.outer + self.bias
 
 
-def resample_kernel(layer: nn.Module, channels: int) -> Tensor:  # => channels, channels, 4, 4
-    """The skip path of a block as the kernel of one transposed convolution (stride 2, padding 1).
-
-    It is read off the training module: the answers to one impulse in every channel.
-    """
-    impulses = torch.zeros(channels, channels, 5, 5)
-    impulses[:, :, 2, 2] = torch.eye(channels)
-    return layer.resample(impulses)[:, :, 3:7, 3:7].contiguous()  # type: ignore[operator]
-
-
-def bands(generator: Generator) -> int:
-    """Channels of the skip path: wavelet coefficients, or the colours of a generator in the pixel domain."""
-    return WAVELET_CHANNELS if generator.feature_scale == 2 else 3
-
-
 class Synthesis(nn.Module):
     """`Generator.prefix` and `.suffix` around the fused block `start`, stored noise, constants folded.
 
-    Args: up: one of UP_FORMS; dtype: of the convolutions. Features between the two parts are in `dtype`.
+    Args: up: one of UP_FORMS; dtype: of the convolutions; skip: one of SKIP_FORMS. Features between the two
+    parts are in `dtype`.
     """
 
     input: Tensor
-    resample: Tensor
 
-    def __init__(self, generator: Generator, start: int, up: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, generator: Generator, start: int, up: str, dtype: torch.dtype, skip: str = "folded"
+    ) -> None:
         super().__init__()
         if up not in UP_FORMS:
             raise ValueError(f"up form {up!r}: choose from {', '.join(UP_FORMS)}")
@@ -244,7 +232,7 @@ class Synthesis(nn.Module):
             for j, conv in enumerate(convs)
         )
         self.rgbs = nn.ModuleList(Coefficients(rgb, dtype) for rgb in rgbs)
-        self.register_buffer("resample", resample_kernel(generator.to_rgbs[0], bands(generator)))
+        self.skip_path = SkipPath(generator, skip)
         # Latents and noise maps: decision 8. convs[j] reads latent j, rgbs[i] latent 2 i + 1.
         features = [Layer(c.conv, j, _GAIN) for j, c in enumerate(convs)]  # type: ignore[arg-type]
         wavelets = [Layer(c.conv, 2 * i + 1, 1.0) for i, c in enumerate(rgbs)]  # type: ignore[arg-type]
@@ -267,7 +255,7 @@ class Synthesis(nn.Module):
             x = self.convs[2 * i + 1](x, convs[2 * i + 1])
             if i < self.start:
                 x = self.convs[2 * i + 2](x, convs[2 * i + 2])
-                skip = self._add(self.rgbs[i + 1](x, rgbs[i + 1]), skip)
+                skip = self.skip_path(skip, self.rgbs[i + 1](x, rgbs[i + 1]))
         return x, skip
 
     def suffix(self, styles: list[Style], x: Tensor, skip: Tensor, gates: Gates) -> Tensor:
@@ -283,11 +271,8 @@ class Synthesis(nn.Module):
             conv, style = next(next_conv)
             x = conv(x, style)
             coefficients = self.rgbs[i + 1](x, rgbs[i - self.start])
-            skip = self._add(_gated(coefficients, gates.wavelets.get(self.resolutions[i])), skip)
+            skip = self.skip_path(skip, _gated(coefficients, gates.wavelets.get(self.resolutions[i])))
         return inverse_haar(skip) if self.in_wavelets else skip
-
-    def _add(self, coefficients: Tensor, skip: Tensor) -> Tensor:
-        return coefficients + F.conv_transpose2d(skip, self.resample, stride=2, padding=1)
 
 
 def _gated(x: Tensor, pair: Gate | None) -> Tensor:

@@ -47,6 +47,13 @@ def parser() -> argparse.ArgumentParser:
         "benchmarks/gpu_check.py measures",
     )
     parser.add_argument(
+        "--skip",
+        choices=("folded", "wavelet", "plugin"),
+        default="folded",
+        help="form of the skip path: one transposed convolution (the default), wavelet nodes around an "
+        "upsampling, or one node SkipUpsample with a TensorRT plugin; all give the same numbers",
+    )
+    parser.add_argument(
         "--calibrate",
         metavar="DATA",
         help="compare with PyTorch and measure the largest activations on these: DIR or portraits:SEED:COUNT "
@@ -84,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--atol {args.atol}: must not be negative", 2)
     from export.bundle import ParityError, check_opset, check_target, export_model
     from export.rows import table
+    from export.skip import bands
     from export.trace import DEFAULT_OPSET
     from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict
@@ -97,6 +105,8 @@ def run(args: argparse.Namespace) -> None:
     with foreign_named():
         content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
+    if args.skip != "folded" and bands(model.generator) == 3:
+        raise UserError(f"--skip {args.skip}: this generator has no wavelets; use folded", 2)
     size = model.generator.size
     images = next(_batches("--calibrate", args.calibrate, size)) if args.calibrate else None
     config = to_dict(model_config(content, args.checkpoint))
@@ -113,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
             args.name or args.output.resolve().name,
             precision=args.precision or "fp32",
             up=args.up_convolution,
+            skip=args.skip,
             opset=opset,
             atol=args.atol,
             overwrite=args.overwrite,
@@ -170,6 +181,7 @@ def _command(args: argparse.Namespace) -> str:
     words += {"fp16": ["--fp16"], "fp16-weights": ["--half-weights"]}.get(args.precision, [])
     up = args.up_convolution
     words += [f"--up-convolution {up}"] if up != parser().get_default("up_convolution") else []
+    words += [f"--skip {args.skip}"] if args.skip != parser().get_default("skip") else []
     words += [f"--calibrate {Path(args.calibrate).name}"] if args.calibrate else []
     words += [f"--held-out {Path(args.held_out).name}"] if args.held_out else []
     words += [f"--directions {args.directions.name}"] if args.directions else []

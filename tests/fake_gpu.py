@@ -227,7 +227,7 @@ class _Registry:
 
     def __init__(self) -> None:
         self.libraries: list[str] = []
-        self.creators = {("HaarDWT", "1", "wagi"), ("HaarIDWT", "1", "wagi")}
+        self.creators = {(name, "1", "wagi") for name in ("HaarDWT", "HaarIDWT", "SkipUpsample")}
 
     def load_library(self, path: str) -> object:
         assert Path(path).is_file()

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from export.folding import Attention, GroupNorm, folded
 from export.graphs import build_graphs
-from export.synthesis import UP_FORMS, Layer, Styles, Synthesis, polyphase_kernel, resample_kernel, up_kernel
+from export.skip import resample_kernel
+from export.synthesis import UP_FORMS, Layer, Styles, Synthesis, polyphase_kernel, up_kernel
 from tests.export_models import randomised, small_model
 from tests.tolerances import NETWORK, TOL
 from wagi.networks.alignment import DistortionAligner

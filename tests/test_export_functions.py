@@ -18,7 +18,7 @@ from tests.tolerances import TOL
 from wagi.haar import haar, inverse_haar
 from wagi.networks.layers import ModulatedConv2d
 
-CHANNELS = {"HaarDWT": 3, "HaarIDWT": 12}
+CHANNELS = {"HaarDWT": 3, "HaarIDWT": 12}  # of nodes with one input; SkipUpsample: test_export_skip.py
 DTYPES = {np.float32: TensorProto.FLOAT, np.float16: TensorProto.FLOAT16}
 
 
@@ -50,7 +50,7 @@ def reference(name: str, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
 @pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANNELS)
 def test_body_equals_pywavelets(name: str, dtype: type, opset: int) -> None:
     """Three colours, not square: band-major order, signs and rows against columns all show."""
     model = one_node(name, dtype, opset)
@@ -59,14 +59,14 @@ def test_body_equals_pywavelets(name: str, dtype: type, opset: int) -> None:
     np.testing.assert_allclose(run(model, x), reference(name, x), **TOL[dtype])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANNELS)
 def test_half_precision_sums_do_not_overflow(name: str) -> None:
     """Four values of 30000 have a coefficient of 60000, which half precision holds; their sum it does not."""
     x = np.full((1, CHANNELS[name], 2, 2), 30000, np.float16)
     assert np.isfinite(run(one_node(name, np.float16), x)).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANNELS)
 def test_inlined_variant_is_equal(name: str) -> None:
     model = one_node(name, np.float32)
     inlined = onnx.inliner.inline_local_functions(model)
@@ -122,7 +122,7 @@ def test_torch_op_leaves_nodes_with_plugin_attributes(both: tuple[_Both, ir.Mode
     _write(both, tmp_path)
     model = onnx.load(tmp_path / "g.onnx", load_external_data=False)
     nodes = {node.op_type: node for node in model.graph.node if node.domain == "wagi"}
-    assert set(nodes) == set(NAMES) == {function.name for function in model.functions}
+    assert set(nodes) == set(CHANNELS) == {function.name for function in model.functions}
     for node in nodes.values():
         found = {attribute.name: attribute.s.decode() for attribute in node.attribute}
         assert found == {"plugin_namespace": "wagi", "plugin_version": "1"}

@@ -10,6 +10,7 @@ While an ONNX file is traced the two functions leave one node each, `wagi::HaarD
 export script adds their bodies, so the same file runs on engines with and without the plugin.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ ONNX_DOMAIN = "wagi"
 PLUGIN_ATTRIBUTES: dict[str, Any] = {"plugin_namespace": "wagi", "plugin_version": "1"}
 
 
-def _onnx_node(name: str, x: Tensor, shape: tuple) -> Tensor:
+def onnx_node(name: str, inputs: tuple[Tensor, ...], shape: Sequence[int]) -> Tensor:
+    """One node of our domain in the ONNX file that is being traced, of the first input's type."""
+    dtype = inputs[0].dtype
     return torch.onnx.ops.symbolic(
-        f"{ONNX_DOMAIN}::{name}", (x,), attrs=PLUGIN_ATTRIBUTES, dtype=x.dtype, shape=shape, version=1
+        f"{ONNX_DOMAIN}::{name}", inputs, attrs=PLUGIN_ATTRIBUTES, dtype=dtype, shape=shape, version=1
     )
 
 
@@ -33,7 +36,7 @@ def haar(x: Tensor) -> Tensor:
     if height % 2 or width % 2:
         raise ValueError(f"haar needs even height and width, got {height}x{width}")
     if torch.onnx.is_in_onnx_export():
-        return _onnx_node("HaarDWT", x, (n, 4 * c, height // 2, width // 2))
+        return onnx_node("HaarDWT", (x,), (n, 4 * c, height // 2, width // 2))
     # Views and unbind instead of strided slices: their gradient is a stack, not one zero-filled image per
     # slice. Halving first keeps half-precision sums in range.
     top, bottom = (0.5 * x).reshape(n, c, height // 2, 2, width).unbind(3)
@@ -50,7 +53,7 @@ def inverse_haar(y: Tensor) -> Tensor:
     if c4 % 4:
         raise ValueError(f"inverse_haar needs four bands, a multiple of 4 channels, got {c4}")
     if torch.onnx.is_in_onnx_export():
-        return _onnx_node("HaarIDWT", y, (n, c4 // 4, 2 * height, 2 * width))
+        return onnx_node("HaarIDWT", (y,), (n, c4 // 4, 2 * height, 2 * width))
     ll, lh, hl, hh = (0.5 * y).chunk(4, dim=1)
     top_mean, top_diff = ll + lh, hl + hh
     bottom_mean, bottom_diff = ll - lh, hl - hh

@@ -41,6 +41,31 @@ def inverse_haar(y: np.ndarray) -> np.ndarray:  # [N, 4C, H, W] => [N, C, 2H, 2W
     return x
 
 
+def upsample(x: np.ndarray) -> np.ndarray:  # [N, C, H, W] => [N, C, 2H, 2W]
+    """StyleGAN2's upsampling by two: zero insertion and the FIR 1 3 3 1, gain 4, zeros outside the image."""
+    near, far = x.dtype.type(0.75), x.dtype.type(0.25)
+    for axis in (2, 3):
+        x = np.moveaxis(x, axis, -1)
+        padded = np.pad(x, [*[(0, 0)] * 3, (1, 1)])
+        pairs = [near * x + far * padded[..., :-2], near * x + far * padded[..., 2:]]
+        x = np.moveaxis(np.stack(pairs, axis=-1).reshape(*x.shape[:-1], -1), -1, axis)
+    return x
+
+
+def skip_upsample(skip: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """SWAGAN's skip path: bands `skip` [N, 4C, H, W] as bands of the image of twice the size, added to
+    `coefficients` [N, 4C, 2H, 2W]."""
+    return coefficients + haar(upsample(inverse_haar(skip)))
+
+
+def skip_kernel(channels: int = 12) -> np.ndarray:  # => channels, channels, 4, 4
+    """`skip_upsample` as a transposed convolution (stride 2, padding 1): its answers to one impulse each."""
+    impulses = np.zeros((channels, channels, 5, 5), np.float32)
+    impulses[:, :, 2, 2] = np.eye(channels)
+    answers = skip_upsample(impulses, np.zeros((channels, channels, 10, 10), np.float32))
+    return np.ascontiguousarray(answers[:, :, 3:7, 3:7])
+
+
 def decompose(x: np.ndarray, levels: int) -> list[np.ndarray]:
     """All four bands of every level, finest first: item i is [N, 4C, H/2^(i+1), W/2^(i+1)].
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from wagi_rt.haar import skip_kernel
+
 # Sums over many values, and what normalises activations (decision 47).
 _NORMS = ("MVN", "GroupNormalization", "BatchNormInference", "NormalizeL2", "ReduceMean", "ReduceSum")
 _MARK = "DisablePrecisionConversion_0"
@@ -28,7 +30,7 @@ _DONOR = """<?xml version="1.0"?>
 
 
 def add_wavelets(core: Any) -> None:
-    """Teach `core` the nodes wagi::HaarDWT and wagi::HaarIDWT, whose function bodies OpenVINO does not read.
+    """Teach `core` the nodes of the domain `wagi`, whose function bodies OpenVINO does not read.
 
     The arithmetic is that of wagi_rt.haar and of the bodies in the file.
     """
@@ -36,6 +38,7 @@ def add_wavelets(core: Any) -> None:
 
     core.add_extension(ConversionExtension("HaarDWT", "wagi", _haar))
     core.add_extension(ConversionExtension("HaarIDWT", "wagi", _inverse_haar))
+    core.add_extension(ConversionExtension("SkipUpsample", "wagi", _skip_upsample))
 
 
 def _haar(node: Any) -> list[Any]:  # [N, C, H, W] => [N, 4C, H/2, W/2]
@@ -48,6 +51,15 @@ def _inverse_haar(node: Any) -> list[Any]:  # [N, 4C, H, W] => [N, C, 2H, 2W]
     from openvino import opset13 as op
 
     return list(op.depth_to_space(_butterfly(node.get_input(0)), "blocks_first", 2).outputs())
+
+
+def _skip_upsample(node: Any) -> list[Any]:  # [N, 12, H, W], [N, 12, 2H, 2W] => [N, 12, 2H, 2W]
+    from openvino import opset13 as op
+
+    skip, coefficients = node.get_input(0), node.get_input(1)
+    kernel = op.convert_like(op.constant(skip_kernel()), skip)
+    larger = op.convolution_backprop_data(skip, kernel, [2, 2], pads_begin=[1, 1], pads_end=[1, 1])
+    return list(op.add(larger, coefficients).outputs())
 
 
 def _butterfly(values: Any) -> Any:

@@ -21,7 +21,7 @@ from wagi_rt.errors import UserError
 from wagi_rt.manifest import PIPELINE, Manifest
 
 SCHEMA = 1
-PLUGINS = ("HaarDWT", "HaarIDWT")
+PLUGINS = ("HaarDWT", "HaarIDWT", "SkipUpsample")
 PLUGIN_VERSION, PLUGIN_NAMESPACE = "1", "wagi"
 PLUGIN_LIBRARY = "libwagi_trt.so"
 BUILD = "build it: python export/to_engine.py"
