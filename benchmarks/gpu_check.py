@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 # The last one takes what time is left.
-SECTIONS = ("haar", "plugin", "lean", "onnxruntime", "engines", "torch")
+SECTIONS = ("haar", "skip", "plugin", "lean", "onnxruntime", "engines", "torch")
 _PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_cu13",
              "tensorrt_lean_cu13", "cuda-bindings")  # fmt: skip
 
@@ -56,11 +56,11 @@ def parser() -> argparse.ArgumentParser:
 
 def section(name: str) -> Callable[["Machine"], dict[str, Any]]:
     """The function of a section; imported late, because sections import torch and others."""
-    from benchmarks.gpu import engines, formulation, haar, plugin
+    from benchmarks.gpu import engines, formulation, haar, plugin, skip
 
     functions = {
-        "haar": haar.run, "plugin": plugin.run, "lean": engines.run_lean, "torch": formulation.run,
-        "onnxruntime": engines.run_onnxruntime, "engines": engines.run_engines,
+        "haar": haar.run, "skip": skip.run, "plugin": plugin.run, "lean": engines.run_lean,
+        "torch": formulation.run, "onnxruntime": engines.run_onnxruntime, "engines": engines.run_engines,
     }  # fmt: skip
     return functions[name]
 

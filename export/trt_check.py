@@ -1,11 +1,12 @@
 """Parse and build every graph of a bundle with a real TensorRT parser and builder, without a GPU.
 
 python export/trt_check.py my-bundle
-python export/trt_check.py                       the embedded model and a random SWAGAN-1024, FP32 and FP16
+python export/trt_check.py           the embedded model, in FP16 with each form of the skip path, and a random
+                                     SWAGAN-1024 in FP32 and FP16
 
 The builder is TensorRT-RTX's (`make trt-check` installs it), which builds ahead of time on the CPU. Every
 graph is built without and with the plugin library, each time in a process of its own; with the library, each
-Haar node must be one PLUGIN_V3 layer.
+node of the domain `wagi` must be one PLUGIN_V3 layer.
 """
 
 import argparse
@@ -54,16 +55,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """One graph: its Haar nodes, and its builds without and with the plugin library."""
+    """One graph: its nodes that are plugins, and its builds without and with the plugin library."""
 
     label: str
-    haar: int
+    nodes: int
     plain: Result
     plugged: Result
 
     @property
     def error(self) -> str:
-        for kind, result, wanted in (("without", self.plain, 0), ("with", self.plugged, self.haar)):
+        for kind, result, wanted in (("without", self.plain, 0), ("with", self.plugged, self.nodes)):
             if result.error:
                 return f"{kind} the plugin library: {result.error}"
             if result.plugins != wanted:
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--max-batch {args.max_batch}: must be at least 1", 2)
     with tempfile.TemporaryDirectory(prefix="trt-check-") as scratch:
         tools = prepare(args, Path(scratch))
-        print(f"{'graph':<34} {'Haar':>4} {'plugins':>7} {'layers':>11} {'plan MB':>13} {'seconds':>11}")
+        print(f"{'graph':<34} {'nodes':>5} {'plugins':>7} {'layers':>11} {'plan MB':>13} {'seconds':>11}")
         bad = 0
         named = (pair for bundle in args.bundles for pair in bundle_graphs(bundle))
         for label, graph in named if args.bundles else default_graphs(Path(scratch)):
@@ -114,7 +115,7 @@ def line(row: Row) -> str:
     """A row of the table; pairs are without/with the plugin library."""
     a, b = row.plain, row.plugged
     return (
-        f"{row.label:<34} {row.haar:>4} {b.plugins:>7} {f'{a.layers}/{b.layers}':>11} "
+        f"{row.label:<34} {row.nodes:>5} {b.plugins:>7} {f'{a.layers}/{b.layers}':>11} "
         f"{f'{a.size / 1e6:.1f}/{b.size / 1e6:.1f}':>13} {f'{a.seconds:.0f}/{b.seconds:.0f}':>11}  "
         f"{'FAIL ' + row.error if row.error else 'pass'}"
     )
@@ -171,22 +172,25 @@ def _cmake(*words: str) -> str:
 
 
 def default_graphs(scratch: Path) -> Iterator[tuple[str, Path]]:
-    """(label, file): the embedded bundle's, its checkpoint's in FP16, and the paper's model at 1024 px.
+    """(label, file): the embedded bundle's, its checkpoint's in FP16 with each form of the skip path, and the
+    paper's model at 1024 px.
 
     The paper's has random weights, which neither parser nor builder minds.
     """
+    from export.skip import SKIP_FORMS
     from wagi.checkpoint import load_model
     from wagi_rt import manifest
 
     yield from bundle_graphs(manifest.read().folder)
-    for name, make, precision in (
-        ("embedded", lambda: load_model(EMBEDDED), "fp16"),
-        ("swagan-1024", random_model, "fp32"),
-        ("swagan-1024", random_model, "fp16"),
+    for name, make, precision, skip in (
+        *(("embedded", lambda: load_model(EMBEDDED), "fp16", skip) for skip in SKIP_FORMS),
+        ("swagan-1024", random_model, "fp32", "folded"),
+        ("swagan-1024", random_model, "fp16", "folded"),
     ):
+        label = f"{name}-{precision}" + (f"-{skip}" if skip != "folded" else "")
         with tempfile.TemporaryDirectory(dir=scratch) as folder:  # the large ones take a gigabyte each
-            for path in export_graphs(make(), precision, Path(folder)):
-                yield f"{name}-{precision}/{path.stem}", path
+            for path in export_graphs(make(), precision, Path(folder), skip):
+                yield f"{label}/{path.stem}", path
 
 
 def random_model() -> "WaGI":
@@ -202,13 +206,13 @@ def random_model() -> "WaGI":
     return WaGI(*parts).eval()
 
 
-def export_graphs(model: "WaGI", precision: str, folder: Path) -> list[Path]:
+def export_graphs(model: "WaGI", precision: str, folder: Path, skip: str = "folded") -> list[Path]:
     """Export a model into `folder`, without the comparison with PyTorch."""
     from export.bundle import trace_one_by_one, write_graphs
     from export.graphs import build_graphs
     from export.trace import DEFAULT_OPSET
 
-    graphs = build_graphs(model, precision)
+    graphs = build_graphs(model, precision, skip=skip)
 
     def say(text: str) -> None:
         print(f"{model.generator.size} px {precision}: {text}", file=sys.stderr, flush=True)
@@ -228,12 +232,12 @@ def bundle_graphs(bundle: Path) -> Iterator[tuple[str, Path]]:
 
 
 def check(label: str, graph: Path, tools: Tools, most: int) -> Row:
-    """Count the Haar nodes of `graph`, build it without and with the plugin library."""
+    """Count the nodes of `graph` that are plugins, build it without and with the plugin library."""
     import onnx
 
     nodes = onnx.load(graph, load_external_data=False).graph.node
-    haar = sum(node.domain == "wagi" for node in nodes)
-    return Row(label, haar, build(tools, graph, most, False), build(tools, graph, most, True))
+    count = sum(node.domain == "wagi" for node in nodes)
+    return Row(label, count, build(tools, graph, most, False), build(tools, graph, most, True))
 
 
 def build(tools: Tools, graph: Path, most: int, plugins: bool) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from build_tools import PATH, need, run
 
-GOLDEN = Path("runtime/plugins/tests/data/haar_pywavelets.txt")
+GOLDEN = Path("runtime/plugins/tests/data")
 
 
 def need_compiler() -> None:
@@ -24,8 +24,9 @@ def test_configure_build_and_ctest(root, tmp_path):
     assert "device code is skipped" in said and "the TensorRT plugins are skipped" in said
     run("cmake", "--build", tmp_path, cwd=tmp_path)
     report = run("ctest", "--test-dir", tmp_path, "--output-on-failure", cwd=tmp_path)
-    passed = set(re.findall(r"Test +#\d+: haar_math_(\w+) \.+ +Passed", report))
-    assert {"matrix", "strides", "roundtrip", "golden", "columns", "hwc8"} <= passed, report
+    passed = set(re.findall(r"Test +#\d+: (\w+) \.+ +Passed", report))
+    haar = ("matrix", "strides", "roundtrip", "golden", "columns", "hwc8")
+    assert {*(f"haar_math_{case}" for case in haar), "skip_math_golden"} <= passed, report
 
 
 def headers(folder: Path, major: int, minor: int) -> Path:
@@ -70,11 +71,11 @@ def test_where_tensorrt_headers_are_looked_for(root, tmp_path, case):
     assert wanted in said, said
 
 
-def test_golden_file_is_what_pywavelets_says(root, tmp_path):
-    """The committed numbers are those of the installed PyWavelets."""
-    fresh = tmp_path / "golden.txt"
-    run(sys.executable, root / "runtime/plugins/tests/make_golden.py", fresh, cwd=tmp_path)
-    now, committed = fresh.read_text().splitlines(), (root / GOLDEN).read_text().splitlines()
+@pytest.mark.parametrize("name", ["haar_pywavelets.txt", "skip_scipy.txt"])
+def test_golden_files_are_what_pywavelets_and_scipy_say(root, tmp_path, name):
+    """The committed numbers are those of the installed libraries."""
+    run(sys.executable, root / "runtime/plugins/tests/make_golden.py", tmp_path, cwd=tmp_path)
+    now, committed = ((folder / name).read_text().splitlines() for folder in (tmp_path, root / GOLDEN))
     assert len(now) == len(committed) and now[0] == committed[0]
     for new, old in zip(now[1:], committed[1:], strict=True):
         assert [float(v) for v in old.split()] == pytest.approx([float(v) for v in new.split()], abs=1e-7)

@@ -48,9 +48,18 @@ def test_the_kernels_arithmetic_was_compared_with_torch(dry_run):
     assert len(cases) == 2 * 3 * 5 * 2 and all(case["passed"] for case in cases.values())
 
 
+def test_the_skip_kernel_was_compared_with_torch(dry_run):
+    found = dry_run[0]["sections"]["skip"]
+    if found["status"] == "skipped":
+        pytest.skip(found["reason"])
+    parity, (latency,) = found["results"]["parity"], found["results"]["latency"].values()
+    assert len(parity) == 3 * 2 and all(0 < case["max_abs"] <= case["limit"] for case in parity.values())
+    assert set(latency) == {"folded", "wavelet", "kernel", "kernel fp16", "bytes"}
+
+
 def test_the_half_formulation_was_compared_with_single(dry_run):
     forms = dry_run[0]["sections"]["torch"]["results"]["smoke"]
-    for up in ("transposed", "single", "polyphase"):
+    for up in ("transposed", "single", "polyphase", "skip wavelet"):
         assert forms[up]["finite"] and forms[up]["psnr_db"] > 50
         assert "need a GPU" in forms[up]["cuda graph"]["skipped"]
 

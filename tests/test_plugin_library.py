@@ -39,8 +39,9 @@ def exported(library: Path) -> set[str]:
     return {text.split()[-1] for text in run("nm", "-D", "--defined-only", library).splitlines()}
 
 
-def test_kernels_are_a_c_library_of_two_functions(build):
-    assert exported(build[0] / "lib/libwagi_kernels.so") == {"wagi_haar_forward", "wagi_haar_inverse"}
+def test_kernels_are_a_c_library_of_three_functions(build):
+    names = {"wagi_haar_forward", "wagi_haar_inverse", "wagi_skip_upsample"}
+    assert exported(build[0] / "lib/libwagi_kernels.so") == names
 
 
 @pytest.mark.parametrize("arguments", [
@@ -54,6 +55,19 @@ def test_kernels_refuse_what_the_contract_excludes(build, arguments):
     for function in (library.wagi_haar_forward, library.wagi_haar_inverse):
         assert function(there, there, *arguments, None) == 1
         assert function(None, there, 1, 3, 8, 8, 0, 0, None) == 1
+
+
+@pytest.mark.parametrize("arguments", [
+    (0, 3, 8, 8, 0), (1, 0, 8, 8, 0), (1, 3, 0, 8, 0), (1, 3, 8, 8, 2), (1 << 11, 3, 1 << 10, 1 << 10, 1),
+])  # fmt: skip
+def test_the_skip_kernel_refuses_what_its_contract_excludes(build, arguments):
+    """n, c, h, w, type."""
+    function = ctypes.CDLL(str(build[0] / "lib/libwagi_kernels.so")).wagi_skip_upsample
+    there = ctypes.c_void_p(16)  # never read
+    assert function(there, there, there, *arguments, None) == 1
+    for missing in range(3):
+        pointers = [None if place == missing else there for place in range(3)]
+        assert function(*pointers, 1, 3, 8, 8, 0, None) == 1
 
 
 def test_kernels_access_memory_in_whole_vectors(tmp_path):
@@ -70,8 +84,8 @@ def test_kernels_access_memory_in_whole_vectors(tmp_path):
 
 
 def test_plugins_answer_as_their_contract_says(build, library):
-    report = run("ctest", "--test-dir", build[0], "-R", "haar_plugin", "--output-on-failure")
-    assert re.search(r"haar_plugin \.+ +Passed", report), report
+    report = run("ctest", "--test-dir", build[0], "-R", "plugins", "--output-on-failure")
+    assert re.search(r"plugins \.+ +Passed", report), report
 
 
 def test_library_exports_what_tensorrt_looks_up_and_needs_none_of_it(library):
@@ -87,7 +101,7 @@ import json, sys
 import tensorrt_lean as trt
 registry = trt.get_plugin_registry()
 registry.load_library(sys.argv[1])
-asked = [(name, version, space) for name in ("HaarDWT", "HaarIDWT", "Haar")
+asked = [(name, version, space) for name in ("HaarDWT", "HaarIDWT", "SkipUpsample", "Haar")
          for version in ("1", "2") for space in ("wagi", "")]
 found = [(key, registry.get_creator(*key)) for key in asked]
 print(json.dumps([[*key, c.name, c.plugin_version, c.plugin_namespace] for key, c in found if c]))
@@ -99,5 +113,5 @@ def test_lean_runtime_finds_the_creators(library):
     if not find_spec("tensorrt_lean"):
         pytest.skip("tensorrt_lean is not installed (pip install tensorrt-lean-cu13)")
     found = json.loads(run(sys.executable, "-c", LOOK_UP, library).splitlines()[-1])
-    keys = [["HaarDWT", "1", "wagi"], ["HaarIDWT", "1", "wagi"]]
+    keys = [[name, "1", "wagi"] for name in ("HaarDWT", "HaarIDWT", "SkipUpsample")]
     assert found == [key + key for key in keys]

@@ -38,8 +38,8 @@ def graph(name: str, tools: Tools) -> trt_check.Row:
     return check(name, manifest.embedded() / f"{name}.onnx", tools, 4)
 
 
-def test_one_plugin_layer_per_haar_node(tools):
-    nodes = graph("decode", tools(0)).haar
+def test_one_plugin_layer_per_node(tools):
+    nodes = graph("decode", tools(0)).nodes
     assert nodes > 0
     assert graph("decode", tools(nodes)).error == ""
     assert graph("decode", tools(nodes - 1)).error == (
@@ -90,8 +90,8 @@ def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
     """The embedded graphs as they are shipped, their checkpoint in FP16, the paper's in both precisions."""
     made = []
 
-    def export(model, precision, folder):
-        made.append((model.generator.size, precision))
+    def export(model, precision, folder, skip):
+        made.append((model.generator.size, precision, skip))
         return [folder / "pipeline.onnx"]
 
     large = SimpleNamespace(generator=SimpleNamespace(size=1024))
@@ -101,7 +101,14 @@ def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
     embedded = manifest.read()
     assert labels[: len(embedded.graphs)] == [f"demo/{name}" for name in embedded.graphs]
     assert labels[len(embedded.graphs) :] == [
-        f"{name}/pipeline" for name in ("embedded-fp16", "swagan-1024-fp32", "swagan-1024-fp16")
+        f"{name}/pipeline"
+        for name in (
+            *("embedded-fp16", "embedded-fp16-wavelet", "embedded-fp16-plugin"),
+            *("swagan-1024-fp32", "swagan-1024-fp16"),
+        )
     ]
-    assert made == [(embedded.size, "fp16"), (1024, "fp32"), (1024, "fp16")]
+    assert made == [
+        *((embedded.size, "fp16", skip) for skip in ("folded", "wavelet", "plugin")),
+        *((1024, precision, "folded") for precision in ("fp32", "fp16")),
+    ]
     assert list(tmp_path.iterdir()) == []

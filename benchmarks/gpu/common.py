@@ -111,6 +111,7 @@ def built(name: str, make: Callable[[Path], Path], scratch: Path) -> Path:
     return BUILT / name if (BUILT / name).is_file() else make(scratch / name)
 
 
+KERNELS = ("haar_kernels.cu", "skip_kernels.cu")
 NVCC = ["nvcc", "-O3", "-std=c++17", "-arch=all-major"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.common import NVCC, PLUGINS, Machine, built, compile_with
+from benchmarks.gpu.common import KERNELS, NVCC, PLUGINS, Machine, built, compile_with
 
 LIBRARY = "libwagi_kernels.so"
 LAYOUTS = {"linear": 0, "hwc8": 1}
@@ -16,8 +16,8 @@ SHAPES = ((1, 3, 64, 64), (2, 3, 34, 18), (3, 5, 6, 10), (2, 12, 16, 32), (1, 8,
 
 
 def compile_kernels(target: Path) -> Path:
-    """With nvcc, as a shared library behind the C ABI of haar_kernels.h."""
-    command = [*NVCC, "-shared", "-Xcompiler", "-fPIC", str(PLUGINS / "haar_kernels.cu")]
+    """With nvcc, as a shared library behind the C ABI of haar_kernels.h and skip_kernels.h."""
+    command = [*NVCC, "-shared", "-Xcompiler", "-fPIC", *(str(PLUGINS / name) for name in KERNELS)]
     return compile_with(command, target)
 
 
@@ -26,11 +26,16 @@ def compile_host(target: Path) -> Path:
     return compile_with(["g++", "-O2", "-std=c++17", "-shared", "-fPIC", str(source)], target)
 
 
+def library(machine: Machine) -> Path:
+    """The kernels of this machine; in a dry run their host build."""
+    if machine.dry:
+        return compile_host(machine.scratch / LIBRARY)
+    return built(LIBRARY, compile_kernels, machine.scratch)
+
+
 def run(machine: Machine) -> dict[str, Any]:
     """{"parity": {case: largest difference, in units of the last place for half}, "bandwidth": {...}}."""
-    make = compile_host if machine.dry else compile_kernels
-    path = make(machine.scratch / LIBRARY) if machine.dry else built(LIBRARY, make, machine.scratch)
-    kernels = Kernels(path, machine)
+    kernels = Kernels(library(machine), machine)
     parity = {name: kernels.parity(*case) for name, case in cases()}
     wrong = [name for name, found in parity.items() if not found["passed"]]
     result = {

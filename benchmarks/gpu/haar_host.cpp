@@ -2,6 +2,8 @@
 // haar_kernels.cu chooses them, with a loop in the place of the grid. Checks the flow, not the GPU.
 #include "../../runtime/plugins/haar_kernels.h"
 #include "../../runtime/plugins/haar_math.h"
+#include "../../runtime/plugins/skip_kernels.h"
+#include "../../runtime/plugins/skip_math.h"
 
 #include <cstdint>
 
@@ -56,4 +58,18 @@ extern "C" int wagi_haar_forward(const void* image, void* bands, int n, int c, i
 extern "C" int wagi_haar_inverse(const void* bands, void* image, int n, int c, int h, int w, int type, int layout,
                                  void*) {
     return run<false>(bands, image, {n, c, h, w}, type, layout);
+}
+
+template <typename T>
+int skip(const void* from, const void* coefficients, void* out, SkipShape s) {
+    const unsigned count = static_cast<unsigned>(s.n) * s.c * s.h * s.w;
+    for (unsigned at = 0; at < count; ++at)
+        skip_block(static_cast<const T*>(from), static_cast<const T*>(coefficients), static_cast<T*>(out), s,
+                   haar_index(at, s.c, s.h, s.w));
+    return 0;
+}
+
+extern "C" int wagi_skip_upsample(const void* from, const void* coefficients, void* out, int n, int c, int h, int w,
+                                  int type, void*) {
+    return (type == WAGI_FLOAT ? skip<float> : skip<_Float16>)(from, coefficients, out, {n, c, h, w});
 }

@@ -1,4 +1,4 @@
-"""Section `plugin`: `enqueue` of both TensorRT plugins, through a small C++ harness (plugin_enqueue.cpp)."""
+"""Section `plugin`: `enqueue` of the TensorRT plugins, through a small C++ harness (plugin_enqueue.cpp)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.common import NVCC, PLUGINS, Machine, Skip, built, compile_with, tensorrt_headers
+from benchmarks.gpu.common import KERNELS, NVCC, PLUGINS, Machine, Skip, built, compile_with, tensorrt_headers
 from wagi_rt.engines.trt_plans import PLUGIN_LIBRARY, find_plugins
 
 HARNESS = "plugin_enqueue"
 
 
 def compile_library(target: Path) -> Path:
-    sources = [str(PLUGINS / name) for name in ("haar_kernels.cu", "haar_plugin.cpp")]
+    names = (*KERNELS, "plugins.cpp", "haar_plugin.cpp", "skip_plugin.cpp")
+    sources = [str(PLUGINS / name) for name in names]
     flags = ["-shared", "-Xcompiler", "-fPIC,-w", "-I", str(tensorrt_headers())]
     return compile_with([*NVCC, *flags, *sources], target)
 
