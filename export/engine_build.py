@@ -15,7 +15,7 @@ from wagi_rt.errors import UserError
 from wagi_rt.files import write_beside
 
 LEAST_VERSION = 11
-_INSTALL = "run: pip install tensorrt-cu13 (it fetches NVIDIA's libraries)"
+_INSTALL = "run: pip install 'wagi[build]' (it fetches NVIDIA's libraries)"
 _SECONDS_BETWEEN_LINES = 2.0
 
 
