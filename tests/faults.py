@@ -235,7 +235,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
          "test_export_skip.py::test_a_form_in_an_engine"),
     ],
     "runtime/plugins/skip_math.h": [
-        ("at % 2 ? near + 1 : near - 1", "at % 2 ? near - 1 : near + 1", "test_cmake.py::test_configure_build_and_ctest"),
+        ("at % 2 ? near + 1 : near - 1", "at % 2 ? near - 1 : near + 1",
+         "test_cmake.py::test_configure_build_and_ctest"),
     ],
     "export/comparison.py": [
         ('    return rows + _mixed(judge, wanted[PIPELINE][0], count)', '    return rows',
