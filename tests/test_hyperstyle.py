@@ -236,6 +236,11 @@ def test_from_command_to_numbers(tmp_path, capsys):
     assert evaluate.main([*words, "-q", "--json"]) == 0
     l2 = json.loads(capsys.readouterr().out)["results"]["l2"]
     assert l2["naive"]["mean"] != l2["final"]["mean"]
+    release = str(tmp_path / "release.safetensors")
+    assert convert.main([str(path), "-o", release]) == 0
+    capsys.readouterr()
+    assert evaluate.main(["--model", release, *words[2:], "-q", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"]["l2"] == l2
 
 
 def test_gradients_stay_inside_a_step_and_add_up(tmp_path):
