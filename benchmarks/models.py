@@ -47,7 +47,7 @@ def random_model(settings: ModelConfig, seed: int = 0) -> WaGI:
 
     torch.manual_seed(seed)
     parts: dict[str, Any] = {part: build_part(settings, part) for part in PARTS}
-    model = WaGI(**parts, full_detail=settings.full_detail)
+    model = WaGI(**parts, **settings.ways)
     generator = model.generator
     images = torch.from_numpy(probes.images(settings.size, seed, 1))
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]

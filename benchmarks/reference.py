@@ -76,12 +76,16 @@ def resample(layer: ToWavelets, skip: Tensor) -> Tensor:  # N,12,H,W => N,12,2H,
     return wavelet(layer.dwt, upfirdn(image, layer.upsample.kernel, up=2, pad=(2, 1)))
 
 
-def generate(generator: Generator, ws: Tensor, gates: Gates = NO_GATES) -> Tensor:
-    """One whole pass: ws [N, n_latent, style_dim] => images [N, 3, S, S]. Gates: wagi.networks.swagan."""
+def generate(generator: Generator, ws: Tensor, gates: Gates = NO_GATES, shown: int = 0) -> Tensor:
+    """One whole pass: ws [N, n_latent, style_dim] => images [N, 3, S, S]. Gates: wagi.networks.swagan.
+
+    shown: > 0: the image that the block of this many pixels draws, [N, 3, shown, shown]; every block runs.
+    """
     noises = dict(generator.noises.named_buffers())
     x = generator.input.input.repeat(len(ws), 1, 1, 1)
     x = styled_convolution(generator.conv1, x, ws[:, 0], noises["noise_0"])
     skip = coefficients(generator.to_rgb1, x, ws[:, 1])
+    drawn = skip
     for i, res in enumerate(generator.resolutions):
         for j in (2 * i, 2 * i + 1):
             x = styled_convolution(generator.convs[j], x, ws[:, j + 1], noises[f"noise_{j + 1}"])
@@ -89,14 +93,15 @@ def generate(generator: Generator, ws: Tensor, gates: Gates = NO_GATES) -> Tenso
                 x = gate(x, gates.features.get(res))
         details = coefficients(generator.to_rgbs[i], x, ws[:, 2 * i + 3])
         skip = gate(details, gates.wavelets.get(res)) + resample(generator.to_rgbs[i], skip)
-    return inverse_wavelet(generator.iwt, skip)
+        drawn = skip if not shown or 2 * res <= shown else drawn
+    return inverse_wavelet(generator.iwt, drawn)
 
 
 @torch.no_grad()
 def invert(model: WaGI, images: Tensor) -> Inversion:  # N,3,S,S in [-1, 1]
     """The whole inversion (paper, section 3.2) of a model with a SWAGAN generator, in eval mode."""
     ws = model.encode(images)
-    naive = generate(model.generator, ws)
+    naive = generate(model.generator, ws, shown=model.resolution if model.early else 0)
     residual = model.residual(images, naive)
     flow = isinstance(model.aligner, FlowAligner)
     aligned = residual if flow else model.aligner(residual, model.low_fidelity(naive))

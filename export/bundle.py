@@ -274,7 +274,7 @@ def _manifest(
         "default": PIPELINE,
         "aligner": aligner(model),
         "generator": weights_hash(generator),
-        "naive": "full",
+        "naive": "early" if model.early else "full",
         "full_detail": model.full_detail,
         "graphs": entries,
         "files": {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)},

@@ -73,6 +73,18 @@ class Naive(nn.Module):
         return self.synthesis.suffix(styles, cast(feature, self.synthesis.dtype), skip, NO_GATES)
 
 
+class Early(nn.Module):
+    """ws, feature, skip -> naive_r: what the generator draws up to R, without gates."""
+
+    def __init__(self, synthesis: Synthesis, resolution: int) -> None:
+        super().__init__()
+        self.synthesis, self.resolution = synthesis, resolution
+
+    def forward(self, ws: Tensor, feature: Tensor, skip: Tensor) -> Tensor:
+        styles, x = self.synthesis.suffix_styles(ws), cast(feature, self.synthesis.dtype)
+        return self.synthesis.suffix(styles, x, skip, NO_GATES, self.resolution).clamp(-1, 1)
+
+
 class Align(nn.Module):
     """residual, naive_r -> aligned."""
 
@@ -142,8 +154,8 @@ class Decode(nn.Module):
 class Pipeline(nn.Module):
     """image [N, 3, S, S] in [-1, 1] -> ws, naive_r, result: a whole inversion (paper, section 3.2).
 
-    The naive image is made at full size, because it is clamped before it is averaged down to naive_r; only
-    that leaves the graph.
+    A naive image that is not early is made at full size, because it is clamped before it is averaged down to
+    naive_r; only that leaves the graph.
     """
 
     def __init__(
@@ -153,15 +165,16 @@ class Pipeline(nn.Module):
         decode: Decode,
         detail: KeepDetail | None,
         resolution: int,
+        early: bool,
     ) -> None:
         super().__init__()
         self.encoder, self.align, self.decode, self.detail = encoder, align, decode, detail
-        self.resolution = resolution
+        self.resolution, self.early = resolution, early
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image_r = area_resize(image, self.resolution)
         ws = self.encoder(image_r)
-        state, styles, naive_r = render_naive(self.decode.synthesis, ws, self.resolution)
+        state, styles, naive_r = render_naive(self.decode.synthesis, ws, self.resolution, self.early)
         aligned = image_r - naive_r
         if isinstance(self.align, Align):
             aligned = self.align(aligned, naive_r)
@@ -176,10 +189,11 @@ class Edit(nn.Module):
     """
 
     def __init__(
-        self, align: Align | Move, decode: Decode, detail: MoveDetail | None, resolution: int
+        self, align: Align | Move, decode: Decode, detail: MoveDetail | None, resolution: int, early: bool
     ) -> None:
         super().__init__()
-        self.align, self.decode, self.detail, self.resolution = align, decode, detail, resolution
+        self.align, self.decode, self.detail = align, decode, detail
+        self.resolution, self.early = resolution, early
 
     def forward(
         self,
@@ -189,24 +203,25 @@ class Edit(nn.Module):
         feature: Tensor | None = None,
         image: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        state, styles, edit_naive_r = render_naive(self.decode.synthesis, edit_ws, self.resolution)
+        synthesis = self.decode.synthesis
+        state, styles, edit_naive_r = render_naive(synthesis, edit_ws, self.resolution, self.early)
         residual = image_r - naive_r
         if isinstance(self.align, Align):
             found = self.align(fade(residual, naive_r, edit_naive_r), edit_naive_r)
         else:
             found = self.align(residual, naive_r, edit_naive_r, feature, cast(state[0], _SINGLE))
         aligned, *source = found if self.detail else (found,)
-        result = self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        result = synthesis.suffix(styles, *state, self.decode.gates(aligned))
         return edit_naive_r, self.detail(result, image, *source) if self.detail else result
 
 
 def render_naive(
-    synthesis: Synthesis, ws: Tensor, resolution: int
+    synthesis: Synthesis, ws: Tensor, resolution: int, early: bool
 ) -> tuple[tuple[Tensor, Tensor], list[Style], Tensor]:
     """The state below the first gate, the styles above it, and the naive image at `resolution`."""
     x, skip = synthesis.prefix(ws)
     styles = synthesis.suffix_styles(ws)
-    naive = synthesis.suffix(styles, x, skip, NO_GATES)
+    naive = synthesis.suffix(styles, x, skip, NO_GATES, resolution if early else None)
     return (x, skip), styles, area_resize(naive.clamp(-1, 1), resolution)
 
 
@@ -242,10 +257,11 @@ def build_graphs(
     keep, move = KeepDetail(size), MoveDetail()
     details = (keep, move) if model.full_detail else (None, None)
     modules: dict[str, nn.Module] = {
-        "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis), "align": align,
-        "move": align, "decode": decode, "keep_detail": keep, "move_detail": move,
-        PIPELINE: Pipeline(encoder, align, decode, details[0], size),
-        EDIT: Edit(align, decode, details[1], size),
+        "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis),
+        "early": Early(synthesis, size), "align": align, "move": align, "decode": decode,
+        "keep_detail": keep, "move_detail": move,
+        PIPELINE: Pipeline(encoder, align, decode, details[0], size, model.early),
+        EDIT: Edit(align, decode, details[1], size, model.early),
     }  # fmt: skip
     known = tensor_shapes(model)
     whole, edit = chains(model)
@@ -266,7 +282,7 @@ def aligner(model: WaGI) -> str:
 
 def chains(model: WaGI) -> tuple[chain.Chain, chain.Chain]:
     """The model's inversion and edit by separate graphs."""
-    kind = aligner(model), model.full_detail
+    kind = aligner(model), model.full_detail, model.early
     return chain.inversion(*kind), chain.edit(*kind)
 
 

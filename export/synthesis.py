@@ -222,7 +222,7 @@ class Synthesis(nn.Module):
             raise ValueError(f"up form {up!r}: choose from {', '.join(UP_FORMS)}")
         self.start = generator.resolutions.index(start)
         self.resolutions = list(generator.resolutions)
-        self.in_wavelets = bands(generator) == WAVELET_CHANNELS
+        self.scale, self.in_wavelets = generator.feature_scale, bands(generator) == WAVELET_CHANNELS
         self.register_buffer("input", generator.input.input.detach())
         noises = dict(generator.noises.named_buffers())
         convs = [generator.conv1, *generator.convs]
@@ -258,12 +258,18 @@ class Synthesis(nn.Module):
                 skip = self.skip_path(skip, self.rgbs[i + 1](x, rgbs[i + 1]))
         return x, skip
 
-    def suffix(self, styles: list[Style], x: Tensor, skip: Tensor, gates: Gates) -> Tensor:
-        """The image from `suffix_styles(ws)` and what `prefix` returned; gates hold 1 + g and h."""
+    def suffix(
+        self, styles: list[Style], x: Tensor, skip: Tensor, gates: Gates, size: int | None = None
+    ) -> Tensor:
+        """The image from `suffix_styles(ws)` and what `prefix` returned; gates hold 1 + g and h.
+
+        size: as of Generator.suffix.
+        """
         blocks = len(self.resolutions)
+        drawn = [res for res in self.resolutions if size is None or res * self.scale <= size]
         convs, rgbs = styles[: -(blocks - self.start)], styles[-(blocks - self.start) :]
         next_conv = iter(zip(self.convs[2 * self.start + 2 :], convs, strict=True))
-        for i in range(self.start, blocks):
+        for i in range(self.start, len(drawn)):
             if i > self.start:
                 conv, style = next(next_conv)
                 x = conv(x, style)

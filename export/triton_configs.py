@@ -60,7 +60,7 @@ def steps(manifest: Manifest, platform: str) -> tuple[Step, ...]:
     if platform == "python":
         middle: tuple[Step, ...] = (MODEL if edits else MODEL._replace(inputs=("image",)),)
     elif edits:
-        middle = (*opening(manifest.aligner, manifest.full_detail).steps, SHIFT, *manifest.edit_chain.steps)
+        middle = (*opening(*manifest.kind).steps, SHIFT, *manifest.edit_chain.steps)
     else:
         middle = manifest.chain.steps
     return (PHOTO, *middle, PICTURE)

@@ -41,4 +41,4 @@ def small_model(aligner: str = "ada", **changes: object) -> WaGI:
     torch.manual_seed(5)
     config = dataclasses.replace(CONFIG, aligner=aligner, **changes)
     parts = {part: build_part(config, part) for part in PARTS}
-    return randomised(WaGI(**parts, full_detail=config.full_detail).eval())
+    return randomised(WaGI(**parts, **config.ways).eval())

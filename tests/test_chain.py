@@ -10,7 +10,7 @@ from tolerances import TOL
 import wagi_rt
 from export.glue import write_glue
 from wagi_rt import chain, manifest
-from wagi_rt.chain import EDIT, FUSED, GLUE, OPENING, at_latents, edit, fused, inversion, opening, walk
+from wagi_rt.chain import EDIT, FUSED, GLUE, at_latents, edit, fused, inversion, opening, walk
 from wagi_rt.errors import UserError
 
 SIZE, RESOLUTION = 128, 64
@@ -59,7 +59,8 @@ def test_low_fidelity_is_a_valid_image():
 
 
 KINDS = [("ada", False), ("flow", False), ("flow", True)]  # aligner, full detail
-CHAINS = [OPENING, FUSED, *(make(*kind) for make in (inversion, edit, at_latents, opening) for kind in KINDS)]
+KINDS += [("ada", False, True), ("flow", True, True)]  # and early naive images
+CHAINS = [FUSED, *(make(*kind) for make in (inversion, edit, at_latents, opening) for kind in KINDS)]
 
 
 @pytest.mark.parametrize("steps", [*CHAINS, *(fused(edit(*kind), EDIT) for kind in KINDS)])

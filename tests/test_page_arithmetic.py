@@ -107,6 +107,16 @@ def test_the_arithmetic_between_graphs_is_numpys(blank, name):
     np.testing.assert_allclose(unpacked(values, "f4", wanted.shape), wanted, rtol=0 if exact else 2e-6)
 
 
+def test_an_early_naive_image_is_enlarged_as_in_numpy(blank):
+    image = np.random.default_rng(3).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)
+    script = """
+        const { data, dims } = it.enlarge({ data: floats(image), dims: [1, 3, 16, 16] }, 64);
+        return JSON.stringify([dims, text(data)]);
+    """
+    dims, values = json.loads(str(evaluated(blank, "chain", script, image=image)))
+    assert np.array_equal(unpacked(values, "f4", tuple(dims)), np.kron(image, np.ones((4, 4), np.float32)))
+
+
 def test_floats_become_bytes_as_in_numpy(blank):
     """All bytes there and back, halves rounded to even, what lies outside clipped."""
     even = np.arange(3 * 256, dtype=np.uint8).reshape(1, 16, 16, 3)

@@ -278,4 +278,4 @@ def build_inverter(content: dict, path: str | Path) -> NaiveInverter:
 def build_model(content: dict, path: str | Path) -> WaGI:
     """The same from what `read` returned, for those who need the settings too."""
     parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in PARTS}
-    return WaGI(**parts, full_detail=model_config(content, path).full_detail).eval()
+    return WaGI(**parts, **model_config(content, path).ways).eval()

@@ -40,6 +40,7 @@ class ModelConfig:
     residual_resolution: int = 0  # R; 0: min(256, size)
     aligner: str = "ada"  # ada: as published; flow: moves detail with an edit
     full_detail: bool = False  # above R, the input's own detail (decision 58); with aligner=flow
+    naive: str = "full"  # the naive image that the residual sees: averaged down, or early: drawn up to R
     aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
     feature_levels: tuple[int, ...] = (64, 128)
     wavelet_levels: tuple[int, ...] = (128,)
@@ -50,6 +51,11 @@ class ModelConfig:
     def resolution(self) -> int:
         """R, the resolution of the residual (decision 5)."""
         return self.residual_resolution or min(256, self.size)
+
+    @property
+    def ways(self) -> dict[str, bool]:
+        """What `wagi.model.WaGI` is told besides its parts."""
+        return {"full_detail": self.full_detail, "early": self.naive == "early"}
 
     @property
     def n_latent(self) -> int:

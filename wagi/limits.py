@@ -24,7 +24,7 @@ def check(model: "ModelConfig", train: "TrainConfig") -> None:
         refuse("residual_resolution", model.resolution, "must be a multiple of 16 that divides size")
     for name, value in (
         ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "w", "small", "small-psp")),
-        ("aligner", ("ada", "flow")),
+        ("aligner", ("ada", "flow")), ("naive", ("full", "early")),
     ):  # fmt: skip
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")

@@ -26,7 +26,7 @@ class Inversion(NamedTuple):
     """The result of an inversion or an edit; S is the generator's size, R = min(256, S)."""
 
     ws: Tensor  # [N, n_latent, style_dim] latents
-    naive: Tensor  # [N, 3, S, S] G0(ws), not clamped
+    naive: Tensor  # [N, 3, S, S] G0(ws), not clamped (WaGI.reconstruct)
     residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; ADA's edits fade it
     aligned: Tensor  # [N, 3, R, R] the residual as it was aligned to `naive`
     image: Tensor  # [N, 3, S, S] the fused result, not clamped
@@ -145,8 +145,9 @@ class WaGI(NaiveInverter):
     Fusion starts at the lowest gated block; the generator's layers below it do not depend on the gates, so
     the naive and the final image share one pass through them.
 
-    full_detail: above R, results have the input's own detail. It needs a flow aligner, and changes nothing
-    where R is the image's size.
+    full_detail: above R, results have the input's own detail. It needs a flow aligner.
+    early: the naive image is what the generator has drawn at R; its blocks above are not run for it.
+    Neither changes anything where R is the image's size.
     """
 
     def __init__(
@@ -156,19 +157,26 @@ class WaGI(NaiveInverter):
         aligner: DistortionAligner | FlowAligner,
         fusion: ConsultationEncoder,
         full_detail: bool = False,
+        early: bool = False,
     ) -> None:
         super().__init__(generator, encoder)
         self.aligner, self.fusion = aligner, fusion
         self.resolution = fusion.resolution
         if full_detail and not isinstance(aligner, FlowAligner):
             raise ValueError("full_detail needs a flow aligner")
-        self.full_detail = full_detail and self.resolution < generator.size
+        larger = self.resolution < generator.size
+        self.full_detail, self.early = full_detail and larger, early and larger
         self.fusion_start = fusion.levels[0]
 
     def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
-        """The generator's state below the first gate, and the naive image G0(ws) [N, 3, S, S]."""
+        """The generator's state below the first gate, and the naive image G0(ws) [N, 3, S, S].
+
+        An early one comes in blocks of equal pixels, which `low_fidelity` takes back.
+        """
         state = self.generator.prefix(ws, self.fusion_start)
-        return state, self.generator.suffix(ws, state, self.fusion_start)
+        size = self.resolution if self.early else self.generator.size
+        naive = self.generator.suffix(ws, state, self.fusion_start, size=size)
+        return state, F.interpolate(naive, scale_factor=self.generator.size // size) if self.early else naive
 
     def low_fidelity(self, naive: Tensor) -> Tensor:  # N,3,S,S => N,3,R,R
         """The naive image as the aligner sees it: a valid image at the residual's resolution."""

@@ -91,6 +91,12 @@ def area_resize(images: np.ndarray, size: int) -> np.ndarray:  # [N, C, H, H] =>
     return images
 
 
+def enlarge(naive_r: np.ndarray, size: int) -> np.ndarray:  # [N, 3, R, R] => [N, 3, size, size]
+    """An early naive image at full size, in blocks of equal pixels."""
+    factor = size // naive_r.shape[-1]
+    return naive_r.repeat(factor, axis=-2).repeat(factor, axis=-1)
+
+
 def low_fidelity(naive: np.ndarray, size: int) -> np.ndarray:  # [N, 3, S, S] => [N, 3, size, size]
     """The naive image as a valid image of the residual's resolution."""
     return area_resize(naive.clip(-1, 1), size)
@@ -143,6 +149,7 @@ ENCODER = Step("encoder", ("image_r",), ("ws",))
 PREFIX = Step("prefix", ("ws",), ("feature", "skip"))
 NAIVE = Step("naive", _STATE, ("image",), (("image", "naive"),))
 LOW_FIDELITY = Step("low_fidelity", ("naive",), ("naive_r",))
+EARLY = Step("early", _STATE, ("naive_r",))  # in place of both: the generator up to R
 SUBTRACT = Step("subtract", ("image_r", "naive_r"), ("residual",))
 FADE = Step("fade", ("residual", "before", "after"), ("faded",))
 ALIGN = Step("align", ("residual", "naive_r"), ("aligned",))
@@ -153,32 +160,29 @@ KEEP_DETAIL = Step("keep_detail", ("drawn", "image"), ("result",))
 MOVE_DETAIL = Step("move_detail", ("drawn", "image", "flow", "shares"), ("result",))
 
 ENCODING = Chain(("image",), (SHRINK, ENCODER), ("ws",))
-# The start of an inversion, to what every later edit of the picture needs.
-OPENING = Chain(("image",), (*ENCODING.steps, PREFIX, NAIVE, LOW_FIDELITY), ("image_r", "ws", "naive_r"))
 
 
 # The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
-def inversion(aligner: str, full_detail: bool = False) -> Chain:
+def inversion(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
     """An inversion by separate graphs. Detail that need not move needs no flow aligner."""
     last = (ALIGN, DECODE) if aligner == "ada" else (_renamed(DECODE, aligned="residual"),)
     if full_detail:
         last = (*last[:-1], _renamed(last[-1], result="drawn"), KEEP_DETAIL)
-    return Chain(("image",), (*OPENING.steps, SUBTRACT, *last), RESULTS)
+    steps = opening(aligner, full_detail, early).steps
+    return Chain(("image",), (*steps, SUBTRACT, *last), RESULTS)
 
 
-def at_latents(aligner: str, full_detail: bool = False) -> Chain:
+def at_latents(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
     """An inversion at latents that are given in place of the encoder's, with all that `edit` reads of it."""
-    whole = inversion(aligner, full_detail)
+    whole = inversion(aligner, full_detail, early)
     given = ("image_r", "ws", *("image",) * full_detail)
     steps = tuple(step for step in whole.steps if step not in ENCODING.steps)
     return Chain(given, steps, ("naive_r", "result", *_more(aligner, full_detail)))
 
 
-def edit(aligner: str, full_detail: bool = False) -> Chain:
-    """An edit by separate graphs, as wagi.model.WaGI.edit: what OPENING left, and other latents `edit_ws`."""
-    prefix, naive, low_fidelity, decode = (
-        _renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, NAIVE, LOW_FIDELITY, DECODE)
-    )
+def edit(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
+    """An edit by separate graphs, as wagi.model.WaGI.edit: what `opening` left, other latents `edit_ws`."""
+    prefix, decode, *naive = (_renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, DECODE, *_naive(early)))
     aligned = {
         "ada": (
             _renamed(FADE, before="naive_r", after="edit_naive_r"),
@@ -191,12 +195,18 @@ def edit(aligner: str, full_detail: bool = False) -> Chain:
         aligned = (MOVE._replace(outputs=("aligned", "flow", "shares")),)
         last = (_renamed(decode, result="drawn"), MOVE_DETAIL)
     inputs = ("image_r", "naive_r", "edit_ws", *_more(aligner, full_detail))
-    return Chain(inputs, (SUBTRACT, prefix, naive, low_fidelity, *aligned, *last), EDIT_RESULTS)
+    return Chain(inputs, (SUBTRACT, prefix, *naive, *aligned, *last), EDIT_RESULTS)
 
 
-def opening(aligner: str, full_detail: bool = False) -> Chain:
-    """OPENING with all that `edit` reads of it."""
-    return OPENING.yielding(*OPENING.outputs, *_more(aligner, full_detail))
+def opening(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
+    """The start of an inversion, to what every later edit of the picture reads."""
+    steps = (*ENCODING.steps, PREFIX, *_naive(early))
+    return Chain(("image",), steps, ("image_r", "ws", "naive_r", *_more(aligner, full_detail)))
+
+
+def _naive(early: bool) -> tuple[Step, ...]:
+    """The way to the naive image at R."""
+    return (EARLY,) if early else (NAIVE, LOW_FIDELITY)
 
 
 def _more(aligner: str, full_detail: bool) -> tuple[str, ...]:
@@ -220,8 +230,8 @@ FUSED = fused(inversion("ada"), PIPELINE)  # whatever the aligner
 STEPS = {
     step.name: step
     for step in (
-        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, SUBTRACT, FADE, ALIGN, MOVE, DECODE, KEEP_DETAIL,
-        MOVE_DETAIL, *FUSED.steps,
+        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, EARLY, SUBTRACT, FADE, ALIGN, MOVE, DECODE,
+        KEEP_DETAIL, MOVE_DETAIL, *FUSED.steps,
     )
 }  # fmt: skip
 

@@ -80,19 +80,25 @@ class Manifest(NamedTuple):
     sha256: str  # of manifest.json, which holds the hash of every other file
     aligner: str  # of chain.ALIGNERS
     full_detail: bool  # above R, results have the input's own detail
+    early: bool  # the naive image is what the generator has drawn at R
     generator: str  # the hash of the generator in whose latents directions and kept pictures live
     directions: dict[str, Packed]
     naive_errors: NaiveErrors | None
 
     @property
+    def kind(self) -> tuple[str, bool, bool]:
+        """What the functions of `chain` need to know about the model."""
+        return self.aligner, self.full_detail, self.early
+
+    @property
     def inversion(self) -> Chain:
         """An inversion by separate graphs."""
-        return chain.inversion(self.aligner, self.full_detail)
+        return chain.inversion(*self.kind)
 
     @property
     def edit(self) -> Chain:
         """An edit by separate graphs."""
-        return chain.edit(self.aligner, self.full_detail)
+        return chain.edit(*self.kind)
 
     @property
     def chain(self) -> Chain:
@@ -159,8 +165,7 @@ def embedded() -> Path:
 def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -> Manifest:
     """Read and check a bundle folder (or its manifest.json), the hash of every file included."""
     folder = embedded() if bundle is None else Path(bundle)
-    if folder.name == "manifest.json":
-        folder = folder.parent
+    folder = folder.parent if folder.name == "manifest.json" else folder
     path = folder / "manifest.json"
     if bundle is None and not os.path.isfile(path):
         raise UserError("this installation holds no embedded model; name a bundle with -m BUNDLE", status=2)
@@ -203,12 +208,10 @@ class _Checker(Fields):
             raise self.fail(f"key 'resolution' ({resolution}) must not be larger than 'size' ({size})")
         precision = self.get(data, "precision", str)
         if precision not in PRECISIONS:
-            raise self.fail(
-                f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{printable(precision)[:80]}'"
-            )
+            found = printable(precision)[:80]
+            raise self.fail(f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{found}'")
         graphs = self.get(data, "graphs", dict)
-        aligner, full_detail = self.added(data) if schema == SCHEMA else ("ada", False)
-        kind = aligner, full_detail and resolution < size
+        kind = self.added(data, resolution < size) if schema == SCHEMA else ("ada", False, False)
         for name in {**chain.inversion(*kind).graphs, **chain.edit(*kind).graphs}:
             if name not in graphs:
                 raise self.fail(f"graph '{name}' is missing")
@@ -231,8 +234,9 @@ class _Checker(Fields):
             source=self.get(data, "source", dict) if "source" in data else {},
             default=self.default(data, graphs),
             sha256=sha256,
-            aligner=aligner,
+            aligner=kind[0],
             full_detail=kind[1],
+            early=kind[2],
             generator=str(self.get(data, "generator", str)) if schema == SCHEMA else "",
             directions=self.directions(data) if "directions" in data else {},
             naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
@@ -240,12 +244,13 @@ class _Checker(Fields):
         self.contract(manifest)
         return manifest
 
-    def added(self, data: dict[str, Any]) -> tuple[str, bool]:
-        """The fields that schema 3 adds => aligner, full_detail. UserError for what comes later."""
-        aligner, full_detail = str(self.get(data, "aligner", str)), data.get("full_detail", False)
+    def added(self, data: dict[str, Any], larger: bool) -> tuple[str, bool, bool]:
+        """What schema 3 adds => Manifest.kind. larger: than R; at its size two of them mean nothing."""
+        aligner, naive = (str(self.get(data, key, str)) for key in ("aligner", "naive"))
+        full_detail = data.get("full_detail", False)
         for key, value, known in (
             ("aligner", aligner, chain.ALIGNERS),
-            ("naive", self.get(data, "naive", str), ("full",)),
+            ("naive", naive, ("full", "early")),
             ("full_detail", full_detail, (False, True)[: 1 + (aligner == "flow")]),
         ):
             if value not in known:
@@ -254,7 +259,7 @@ class _Checker(Fields):
                     f"{self.path}: this version knows '{key}' {wanted} only, not "
                     f"{printable(str(value))[:80]}; install the matching wagi version"
                 )
-        return aligner, full_detail
+        return aligner, full_detail and larger, naive == "early" and larger
 
     def directions(self, data: dict[str, Any]) -> dict[str, Packed]:
         """{name: {"file", "sha256", and the facts of wagi_rt.directions.Direction}}."""
@@ -305,14 +310,11 @@ class _Checker(Fields):
         """The tensors of all graphs fit the chains and each other."""
         for name, step in manifest.parts.items():
             graph = manifest.graphs[name]
-            for kind, own, found in (
-                ("inputs", step.reads, graph.inputs),
-                ("outputs", step.makes, graph.outputs),
-            ):
+            sides = {"inputs": (step.reads, graph.inputs), "outputs": (step.makes, graph.outputs)}
+            for kind, (own, found) in sides.items():
                 if set(own) != set(found):
                     raise self.fail(f"key 'graphs.{name}.{kind}' must be {', '.join(own)}")
                 for tensor, known in own.items():
-                    shape = manifest.shapes[known]
-                    if found[tensor] != shape:
+                    if found[tensor] != (shape := manifest.shapes[known]):
                         where = f"graphs.{name}.{kind}.{tensor}.shape"
                         raise self.fail(f"key '{where}' must be N and {list(shape)}")

@@ -12,7 +12,8 @@ import numpy as np
 
 from wagi_rt import backends, decoding, pictures, probes
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, area_resize, at_latents, opening
+from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, area_resize, at_latents, enlarge
+from wagi_rt.chain import opening as opening_of
 from wagi_rt.directions import Direction
 from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
 from wagi_rt.errors import UserError
@@ -84,9 +85,11 @@ class Session(Closing):
         self.manifest = manifests.read(bundle)
         self.naive = naive
         whole, edit = self.manifest.inversion, self.manifest.edit
-        self.chain = whole.yielding(*RESULTS, "naive") if naive else self.manifest.chain
-        self.opening = opening(self.manifest.aligner, self.manifest.full_detail)
-        self.edit_chain = edit.yielding(*EDIT_RESULTS, "edit_naive") if naive else self.manifest.edit_chain
+        full = () if self.manifest.early else ("naive",)
+        self.chain = whole.yielding(*RESULTS, *full) if naive else self.manifest.chain
+        self.opening = opening_of(*self.manifest.kind)
+        edited = edit.yielding(*EDIT_RESULTS, *(f"edit_{name}" for name in full))
+        self.edit_chain = edited if naive else self.manifest.edit_chain
         self.backend_name, self.engine, self.passed_over = backends.open_engine(
             self.manifest, choice, self.opening if editing else self.chain
         )
@@ -163,9 +166,11 @@ class Session(Closing):
     def run(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
         """The inversion by the separate graphs, with everything that lies between them."""
         whole = self.manifest.inversion
-        aligned = ("aligned",) if "aligned" in {n for step in whole.steps for n in step.makes} else ()
-        found = self._run(whole.yielding(*RESULTS, "naive", "residual", *aligned), images)
-        return found if aligned else found._replace(aligned=found.residual)
+        made = {name for step in whole.steps for name in step.makes.values()}
+        more = made.intersection(("naive", "residual", "aligned"))
+        found = self._run(whole.yielding(*RESULTS, *more), images)
+        aligned = found.aligned if "aligned" in more else found.residual
+        return found._replace(naive=self._whole(found), aligned=aligned)
 
     def _run(self, chain: Chain, images: np.ndarray) -> Inversion:
         found = self.engine.run_chain(chain, {"image": images})
@@ -206,7 +211,7 @@ class Session(Closing):
         images: [N, 3, S, S] float32 in [-1, 1]; ws: [N, n_latent, style_dim] float32 near the encoder's. What
         the generator cannot show at these latents is the residual, as always.
         """
-        chain = at_latents(self.manifest.aligner, self.manifest.full_detail)
+        chain = at_latents(*self.manifest.kind)
         known = {"image_r": area_resize(images, self.resolution), "ws": ws, "image": images}
         found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})
         self._require_numbers(found["naive_r"], found["result"])
@@ -239,13 +244,18 @@ class Session(Closing):
     def results(self, inversion: Inversion, prepared: Sequence[Prepared]) -> list[Result]:
         """The batch as pictures, beside the inputs that `prepare` gave."""
         images = pictures.to_uint8(inversion.image)
-        naives = [None] * len(images) if inversion.naive is None else pictures.to_uint8(inversion.naive)
+        wanted = self.naive or inversion.naive is not None
+        naives = pictures.to_uint8(self._whole(inversion)) if wanted else [None] * len(images)
         return [
             Result(image, naive, ws, naive_r, one.image, one.notes)
             for image, naive, ws, naive_r, one in zip(
                 images, naives, inversion.ws, inversion.naive_r, prepared, strict=True
             )
         ]
+
+    def _whole(self, inversion: Inversion) -> np.ndarray:  # => [N, 3, S, S]
+        """The naive image, an early one enlarged."""
+        return enlarge(inversion.naive_r, self.size) if inversion.naive is None else inversion.naive
 
     def _require_numbers(self, *images: np.ndarray) -> None:
         """UserError for infinities and NaN."""

@@ -199,12 +199,22 @@ class Generator(nn.Module):
         raise ValueError(f"no block at resolution {resolution}: this generator has {self.resolutions}")
 
     def suffix(
-        self, ws: Tensor, state: State, resolution: int, gates: Gates | None = None, noise: Noise = "stored"
+        self,
+        ws: Tensor,
+        state: State,
+        resolution: int,
+        gates: Gates | None = None,
+        noise: Noise = "stored",
+        size: int | None = None,
     ) -> Tensor:
-        """The image from the state that `prefix(ws, resolution)` returned; `gates` act from there on."""
+        """The image from the state that `prefix(ws, resolution)` returned; `gates` act from there on.
+
+        size: the image as far as it is drawn at `size` px; the blocks above are not run. None: the whole.
+        """
         gates = gates or NO_GATES
         start = self.resolutions.index(resolution)
-        for i, res in enumerate(self.resolutions[start:], start):
+        drawn = [res for res in self.resolutions if res * self.feature_scale <= (size or self.size)]
+        for i, res in enumerate(drawn[start:], start):
             if i > start:
                 state = State(self._conv(2 * i, state.x, ws, noise), state.skip)
             state = self._finish_block(state, ws, res, gates, noise)

@@ -67,7 +67,7 @@ class InversionStage(Stage):
     def assemble(self, parts: dict[str, nn.Module]) -> WaGI:
         """The model of these parts, by name."""
         chosen: dict[str, Any] = {name: parts[name] for name in PARTS}
-        return WaGI(**chosen, full_detail=self.model_config.full_detail)
+        return WaGI(**chosen, **self.model_config.ways)
 
     def phases(self, step: int) -> list[Phase]:
         return [Phase("inversion", self.align if step < self.config.ada_steps else self.invert)]

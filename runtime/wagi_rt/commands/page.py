@@ -71,9 +71,10 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
 
 def describe(manifest: Manifest) -> dict[str, Any]:
     """The facts about a bundle that the page computes with, as JSON has them."""
-    kept = opening(manifest.aligner, manifest.full_detail).outputs
-    inversion = manifest.inversion.yielding(*kept, "naive", "result")
-    edit = manifest.edit.yielding(*EDIT_RESULTS, "edit_naive")
+    kept = opening(*manifest.kind).outputs
+    naives = () if manifest.early else ("naive", "edit_naive")  # the page enlarges an early one
+    inversion = manifest.inversion.yielding(*kept, *naives[:1], "result")
+    edit = manifest.edit.yielding(*EDIT_RESULTS, *naives[1:])
     graphs = {name: manifest.graphs[name].file for name in {**inversion.graphs, **edit.graphs}}
     builds = assets.BUILDS.items()
     return {

@@ -37,6 +37,18 @@ function map(tensor, change) {
   return { data: tensor.data.map(change), dims: tensor.dims };
 }
 
+/** An early naive image at full size, in blocks of equal pixels. */
+export function enlarge({ data, dims }, size) {
+  const factor = size / dims[3];
+  const made = new Float32Array(dims[0] * dims[1] * size * size);
+  for (let i = 0; i < made.length; i++) {
+    const [line, x] = [Math.floor(i / size), i % size];
+    const [plane, y] = [Math.floor(line / size), line % size];
+    made[i] = data[(plane * dims[2] + Math.floor(y / factor)) * dims[3] + Math.floor(x / factor)];
+  }
+  return { data: made, dims: [dims[0], dims[1], size, size] };
+}
+
 /** Mean over square blocks, halving until the side is `size`. */
 function areaResize(tensor, size) {
   let { data, dims } = tensor;

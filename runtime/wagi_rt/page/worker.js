@@ -1,7 +1,7 @@
 // The worker: everything that takes time. It answers {id, call, args} by {id, result} or {id, fault}, one
 // after the other, and says how far it is with {progress: {done, total, what}}.
 
-import { meanSquare, walk } from './chain.js';
+import { enlarge, meanSquare, walk } from './chain.js';
 import { device, openRuntime } from './runtime.js';
 import { decode, square, toBytes, toFloat, UserError } from './picture.js';
 
@@ -66,14 +66,15 @@ async function invert(key, blob, name, fit) {
   const given = { image: { data: image, dims: [1, 3, model.size, model.size] } };
   const { found, milliseconds } = await timed(model.inversion, given);
   faces.set(key, { ...given, ...found });
+  const naive = (found.naive ?? enlarge(found.naive_r, model.size)).data;
   const error = meanSquare(found.naive_r.data, found.image_r.data);
   if (model.far !== null && error > model.far)
     notes.push('the generator alone cannot show this picture, so edits may not look right: is the face aligned?');
   return {
     input: toBytes(image),
-    naive: toBytes(found.naive.data),
+    naive: toBytes(naive),
     result: toBytes(found.result.data),
-    errors: { naive: meanSquare(found.naive.data, image), result: meanSquare(found.result.data, image) },
+    errors: { naive: meanSquare(naive, image), result: meanSquare(found.result.data, image) },
     notes,
     times: { prepare: prepared, invert: milliseconds },
   };
@@ -85,7 +86,8 @@ async function edit(key, strengths) {
   const edited = { ...found, edit_ws: { data: moved(found.ws.data, strengths), dims: found.ws.dims } };
   const given = Object.fromEntries(model.edit.inputs.map((name) => [name, edited[name]]));
   const { found: made, milliseconds } = await timed(model.edit, given);
-  return { result: toBytes(made.result.data), naive: toBytes(made.edit_naive.data), times: { edit: milliseconds } };
+  const naive = made.edit_naive ?? enlarge(made.edit_naive_r, model.size);
+  return { result: toBytes(made.result.data), naive: toBytes(naive.data), times: { edit: milliseconds } };
 }
 
 /** Latents [n_latent, D] and the steps of all directions, in single precision as the runtime adds them. */
