@@ -53,7 +53,7 @@ class ModelConfig:
         return self.residual_resolution or min(256, self.size)
 
     @property
-    def ways(self) -> dict[str, bool]:
+    def ways(self) -> dict[str, Any]:
         """What `wagi.model.WaGI` is told besides its parts."""
         return {"full_detail": self.full_detail, "early": self.naive == "early"}
 
