@@ -123,10 +123,10 @@ def _build_all(
 
 def _names(which: str, manifest: "Manifest") -> list[str]:
     """The engines to build, in running order."""
-    from wagi_rt.chain import FUSED, OPENING, PIPELINE
+    from wagi_rt.chain import FUSED, PIPELINE, opening
 
     if which == "edit":
-        steps = (*OPENING.steps, *manifest.edit_chain.steps)
+        steps = (*opening(*manifest.kind).steps, *manifest.edit_chain.steps)
         return list(dict.fromkeys(step.name for step in steps))
     if which == "default":
         which = manifest.default
