@@ -54,7 +54,7 @@ class ModelConfig:
 
     @property
     def ways(self) -> dict[str, Any]:
-        """What `wagi.model.WaGI` is told besides its parts."""
+        """Settings of `wagi.model.WaGI` besides its parts."""
         return {"full_detail": self.full_detail, "early": self.naive == "early"}
 
     @property

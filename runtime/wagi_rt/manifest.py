@@ -87,7 +87,7 @@ class Manifest(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, bool, bool]:
-        """What the functions of `chain` need to know about the model."""
+        """The settings of the model that the functions of `chain` read."""
         return self.aligner, self.full_detail, self.early
 
     @property
@@ -245,7 +245,7 @@ class _Checker(Fields):
         return manifest
 
     def added(self, data: dict[str, Any], larger: bool) -> tuple[str, bool, bool]:
-        """What schema 3 adds => Manifest.kind. larger: than R; at its size two of them mean nothing."""
+        """The settings that schema 3 adds: Manifest.kind. larger: than R, else two of them mean nothing."""
         aligner, naive = (str(self.get(data, key, str)) for key in ("aligner", "naive"))
         full_detail = data.get("full_detail", False)
         for key, value, known in (
