@@ -14,6 +14,8 @@ from wagi import config, evaluate
 from wagi.config import EncoderConfig
 from wagi.evaluation.optimisation import optimise_latents
 from wagi.evaluation.optimisers import Optimiser, tune_generator
+from wagi.experiments import runs, table1
+from wagi.experiments.runs import Runs, Task
 from wagi.experiments.systems import systems
 from wagi.features import FeatureFiles
 from wagi.training.images import ImageLoss
@@ -145,6 +147,19 @@ def test_the_systems_are_what_they_are_called(preset):
     assert {name for name, (_, t) in found.items() if getattr(t, "lambda_adv", 0)} == {"e4e", "ReStyle (e4e)"}
     assert {name for name, (m, _) in found.items() if m.encoder.endswith("psp")} >= {"pSp", "ReStyle (pSp)"}
     assert found["HFGI"][0].wavelet_levels == () and found["WaGI"][0].wavelet_levels
+
+
+def test_weight_files_reach_the_training(tmp_path, monkeypatch):
+    """LPIPS and ArcFace files are the training's options too, and part of what a run is."""
+    args = table1.parser().parse_args(["--out", "x", "--lpips-trunk", "a.pth", "--arcface", "b.pth"])
+    words = table1.Bench.of(args).words
+    assert words == ("--lpips-trunk", "a.pth", "--arcface", "b.pth")
+    task, given = Task("encoder", "a run", (("kimg", "0.008"),)), []
+    plain, with_files = (Runs(tmp_path, "smoke", "portraits:1:8", words=w) for w in ((), words))
+    assert plain.folder_of(task) != with_files.folder_of(task)
+    monkeypatch.setattr(runs, "train_run", lambda words: given.append(words) or 0.0)
+    with_files.train([task])
+    assert " ".join(words) in " ".join(given[0])
 
 
 # ------------------------------------------------------------------------------- losses and optimisers

@@ -54,12 +54,14 @@ class Runs:
     jobs: int = 1
     threads: int = 1
     device: str = ""
+    words: tuple[str, ...] = ()  # further options of wagi.train: weight files of the losses
 
     def folder_of(self, task: Task) -> Path:
         """The folder of the task's run; the same for every task that computes the same."""
         model, settings = config.settings(self.preset, task.stage, dict(task.overrides))
         frozen = hashlib.sha256(task.frozen.read_bytes()).hexdigest() if task.frozen else ""
         identity = [config.to_dict(model), config.to_dict(settings), data_identity(self.data), frozen]
+        identity += [list(self.words)] if self.words else []
         return self.folder / f"{task.stage}-{digest(identity)}"
 
     def finished(self, task: Task) -> bool:
@@ -88,6 +90,7 @@ class Runs:
         words = [task.stage, "--preset", self.preset, "--data", self.data, "--out", str(folder)]
         words += ["--threads", str(self.threads), "--device", self.device]
         words += [word for name, text in task.overrides for word in ("--set", f"{name}={text}")]
+        words += self.words
         return words + (["--encoder", str(task.frozen)] if task.frozen else [])
 
     def _work(self, runs: list[tuple[list[str], str]]) -> None:

@@ -46,8 +46,8 @@ _NUMBERS = (
 _BUDGET = (
     "Every run begins with the same G0 and E0 and sees the same number of images: encoders go on from what "
     "fits of E0 (ReStyle's heads and pSp's, but for the first, begin anew), HyperStyle, HFGI and WaGI keep "
-    "E0 as it is. ReStyle and HyperStyle take five steps for each image, and so several times as long. These "
-    "are small forms of the systems, without LPIPS and ID in their losses."
+    "E0 as it is. ReStyle and HyperStyle take five steps for each image, and so several times as long. The "
+    "presets for portraits have small forms of the systems, without LPIPS and ID in their losses."
 )
 _BOUNDS = (
     "Latent optimisation ({latent} steps in W) and PTI ({tuning} more, of the generator) minimise L2 and the "
@@ -103,9 +103,16 @@ class Bench:
 
     @property
     def key(self) -> list:
-        files = [str(path) for path in (self.files.lpips_trunk, self.files.lpips_linear, self.files.arcface)]
         where = [self.device, torch.get_num_threads()]  # of the time
-        return [VERSION, data_identity(self.test), self.protocol.name, self.limit, files, where]
+        return [VERSION, data_identity(self.test), self.protocol.name, self.limit, self.words, where]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The weight files as options of wagi.train, whose losses may need them too."""
+        named = ("lpips_trunk", "lpips_linear", "arcface")
+        given = {name: getattr(self.files, name) for name in named}
+        pairs = ((f"--{name.replace('_', '-')}", str(path)) for name, path in given.items() if path)
+        return tuple(word for pair in pairs for word in pair)
 
     def scores(self, inverter: Inverter) -> dict[str, Any]:
         """naive, final: metric -> mean over pictures; ms per picture."""
@@ -176,7 +183,8 @@ class Comparison:
             for seed in range(self.args.seeds)
             for system in trained
         ]
-        paths = self.parts.runs.train([task for _, task in tasks])
+        runs = replace(self.parts.runs, words=self.bench.words)
+        paths = runs.train([task for _, task in tasks])
         found: dict[str, list[dict]] = {system.label: [] for system in chosen}
         for (system, _), path in zip(tasks, paths, strict=True):
             place = path.parent / f"table1-{digest(self.bench.key)}.json"
