@@ -14,6 +14,7 @@ from wagi import checkpoint, convert, directions
 from wagi.checkpoint import weights_hash
 from wagi.editing import boundaries, components, finding, judging, shifts
 from wagi.editing.attributes import ATTRIBUTES, read_labels
+from wagi.editing.world import World
 from wagi.errors import UserError
 from wagi.networks.swagan import Generator
 from wagi.portraits.parameters import sample, vector
@@ -142,6 +143,20 @@ def test_pairs_tell_apart_what_changes_together():
     assert found.keys() == true.keys()  # no hat changed
     for name, value in true.items():
         np.testing.assert_allclose(found[name], value, atol=0.05)
+
+
+def test_pairs_leave_the_conditions_alone():
+    """Codes that hold yaw and smile along vectors with a part in common: what is kept has none of yaw's."""
+    rng = np.random.default_rng(3)
+    params = rng.normal(size=(400, 133)).astype(np.float32)
+    known = [ATTRIBUTES[name] for name in ("yaw", "smile")]
+    axes = np.zeros((2, 2, 4))
+    axes[0, 0, 0], axes[1, 0, :2] = 1.0, 0.6
+    values = np.stack([one.of(params) for one in known], axis=1)
+    there = World(np.einsum("na,ald->nld", values, axes), values, known, params)
+    found = finding._shifts(there, known, ["yaw"])
+    np.testing.assert_allclose(found["yaw"], axes[0], atol=1e-2)
+    np.testing.assert_allclose(found["smile"], 0.6 * np.eye(2, 4)[[1]] * [[1], [0]], atol=1e-2)
 
 
 def test_pairs_stay_inside_their_scene():

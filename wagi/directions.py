@@ -49,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     add("--labels", type=Path, metavar="FILE",
         help="labels of a folder of images: a CSV, list_attr_celeba.txt or CelebAMask-HQ's")  # fmt: skip
     add("--names", nargs="+", default=[], metavar="NAME", help="attributes (default: all there are)")
-    add("--condition", nargs="+", default=["all"], metavar="NAME",
-        help="attributes that interfacegan must leave alone: all (default), none, or names")  # fmt: skip
+    add("--condition", nargs="+", metavar="NAME",
+        help="attributes that a direction must leave alone: all (default of interfacegan), "
+        "none (of pairs), or names")  # fmt: skip
     add("--minimum-auc", type=float, default=0.75, metavar="A",
         help="refuse a direction whose held-out AUC is lower (default 0.75)")  # fmt: skip
     add("--most-leakage", type=float, default=1 / 3, metavar="X",

@@ -33,11 +33,7 @@ def find(
     found_in, held, reader = _worlds(args, model, predict)
     wanted = _wanted(args.names, found_in)
     if args.method == "pairs":
-        assert found_in.params is not None
-        pairs = scene_pairs(len(found_in.codes))
-        before, after = pairs.T
-        shifts = found_in.codes[after] - found_in.codes[before]
-        vectors = pair_directions(shifts, found_in.params[after] - found_in.params[before], wanted)
+        vectors = _shifts(found_in, wanted, args.condition)
     else:
         vectors = _boundaries(found_in, wanted, args.condition)
     rows: list[dict[str, Any]] = []
@@ -111,12 +107,43 @@ def _wanted(names: list[str], found_in: World) -> list[Attribute]:
     return [known[name] for name in names or known]
 
 
-def _boundaries(found_in: World, wanted: list[Attribute], condition: list[str]) -> dict[str, np.ndarray]:
-    """The shift [D] per unit of each attribute along its conditional boundary's normal."""
-    codes, names = found_in.codes.mean(axis=1), found_in.names
+def _conditions(condition: list[str], names: list[str]) -> list[str]:
+    """The attributes that `--condition` names. Raises UserError, status 2."""
     others = names if condition == ["all"] else [] if condition == ["none"] else condition
     if wrong := [name for name in others if name not in names]:
         raise UserError(f"--condition {wrong[0]}: give all, none, or some of {', '.join(names)}", 2)
+    return others
+
+
+def _shifts(
+    found_in: World, wanted: list[Attribute], condition: list[str] | None
+) -> dict[str, np.ndarray]:  # => L,D
+    """The mean shift per unit of each attribute in pairs, less what it shares with the conditions'."""
+    assert found_in.params is not None
+    others = _conditions(condition or ["none"], found_in.names)
+    chosen = [one for one in found_in.attributes if one in wanted or one.name in others]
+    before, after = scene_pairs(len(found_in.codes)).T
+    shifts, changes = (x[after] - x[before] for x in (found_in.codes, found_in.params))
+    found = pair_directions(shifts, changes, chosen)
+    kept = {}
+    for name in (one.name for one in wanted if one.name in found):
+        rest, shape = found[name].ravel(), found[name].shape
+        conditions = [found[other].ravel() for other in others if other != name and other in found]
+        try:
+            alone = boundaries.conditional(rest / np.linalg.norm(rest), conditions)
+        except ValueError:
+            continue
+        rest = (rest @ alone) * alone
+        kept[name] = rest.reshape(shape)
+    return kept
+
+
+def _boundaries(
+    found_in: World, wanted: list[Attribute], condition: list[str] | None
+) -> dict[str, np.ndarray]:
+    """The shift [D] per unit of each attribute along its conditional boundary's normal."""
+    codes, names = found_in.codes.mean(axis=1), found_in.names
+    others = _conditions(condition or ["all"], names)
     normals = {}
     for name in {*others, *(one.name for one in wanted)}:
         values = found_in.values[:, names.index(name)]
