@@ -146,6 +146,12 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "wagi/training/flow.py": [
         ("found = flow - warp(view, found)", "found = flow + warp(view, found)",
          "test_training_flow.py::test_a_warped_source_moves_the_flow"),
+        ("(seen + unknown)", "seen",
+         "test_drawn_scenes.py::test_the_photometric_loss_counts_where_nothing_is_known_of_the_view"),
+    ],
+    "wagi/training/drawn.py": [
+        ("turn, first + turn]", "turn, turn]",
+         "test_drawn_scenes.py::test_pictures_are_the_generators_at_shifted_latents"),
     ],
     "wagi/training/optim.py": [
         ("lookahead_alpha: float = 0.5", "lookahead_alpha: float = 0.8",

@@ -43,7 +43,7 @@ class Move(NamedTuple):
     state: Tensor  # [N, C, r, r]
     edited_state: Tensor
     flow: Tensor  # [N, 2, h, h] the true one, in its pixels
-    seen: Tensor  # [N, 1, h, h] 1 where the image shows what the edit shows
+    seen: Tensor  # [N, 1, h, h] 1 where the image shows what the edit shows; nowhere: not known
     weights: Tensor | None  # [N, 1, R, R] of the pixels, by region
 
     def halved(self) -> "Move":
@@ -92,7 +92,8 @@ class FlowStage(InversionStage):
         images = {name: area_resize(batch[name], self.model.resolution) for name in names}
         images |= {"naive": naive, "edited_naive": edited_naive}
         images = {name: recolour(x, colours) for name, x in images.items()}
-        size, half = images["image"].shape[-1], batch["flow"].shape[-1]
+        size = images["image"].shape[-1]
+        half = min(size, batch["flow"].shape[-1])
         known = (torch.rand(n, generator=rng) < config.synthetic).to(device)[:, None, None, None]
         turned = (torch.rand(n, generator=rng) < config.perspective).to(device)[:, None, None, None] & ~known
         flow = random_flow(n, size, rng, local=True).to(device) * known
@@ -101,8 +102,8 @@ class FlowStage(InversionStage):
         images["base"] = torch.where(known, images["image"], images["base"])
         moved_state = warp(state, _flow_at(flow, state.shape[-1]))
         edited_state = torch.where(known, moved_state, edited_state)
-        seen = torch.where(known, torch.ones(()), batch["seen"])
-        flow = torch.where(known, _flow_at(flow, half), batch["flow"])
+        seen = torch.where(known, torch.ones(()), area_resize(batch["seen"], half))
+        flow = torch.where(known, _flow_at(flow, half), _flow_at(batch["flow"], half))
         view = random_flow(n, size, rng, local=False).to(device) * turned
         images |= {name: warp(images[name], view) for name in ("image", "naive", "base")}
         state = warp(state, _flow_at(view, state.shape[-1]))
@@ -110,9 +111,7 @@ class FlowStage(InversionStage):
         weights = self.image_loss.regions(batch["edited_mask"])
         if weights is not None:
             weights = torch.where(known, torch.ones(()), area_resize(weights, size))
-        return Move(
-            **images, state=state, edited_state=edited_state, flow=flow, seen=seen, weights=weights
-        )
+        return Move(**images, state=state, edited_state=edited_state, flow=flow, seen=seen, weights=weights)
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The flow aligner alone."""
@@ -134,10 +133,13 @@ class FlowStage(InversionStage):
     def _alignment_losses(self, found: Alignment, move: Move) -> tuple[Tensor, Scalars]:
         config, target = self.config, move.edited - move.edited_naive
         photometric, distance = torch.zeros(()), torch.zeros(())
+        # Of a generator's turns nobody knows what they hide; one appearance in two views is still the best
+        # that can be told of the flow, so there every pixel counts, as if all were seen.
+        unknown = (move.seen.amax((1, 2, 3), keepdim=True) == 0).float()
         for flow in found.flows[:-1]:
             seen = area_resize(move.seen, flow.shape[-1])
             error = warp(_pooled(move.base, flow), flow) - _pooled(move.edited_base, flow)
-            photometric = photometric + (error.abs() * seen).mean()
+            photometric = photometric + (error.abs() * (seen + unknown)).mean()
             truth = area_resize(move.flow * move.seen, flow.shape[-1]) / seen.clamp(min=1e-3)
             pixels = self.model.resolution / flow.shape[-1]
             truth = truth * (flow.shape[-1] / move.flow.shape[-1])

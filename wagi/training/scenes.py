@@ -1,4 +1,4 @@
-"""Pairs of pictures from scenes of edits (`python -m wagi.portraits --scenes --memmap`)."""
+"""Pairs of pictures from scenes of edits (`python -m wagi.portraits --scenes --memmap`, `wagi.scenes`)."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,8 @@ class ScenePairs:
         base, edited_base [3, S, S]: the scene's first appearance in the views of the two: pictures of the
             same things.
         flow [2, S/2, S/2]: where in `image` is what each pixel of `edited` shows, (x, y) in pixels of that
-            size; seen [1, S/2, S/2]: 1 where nothing hides it there.
+            size; seen [1, S/2, S/2]: 1 where nothing hides it there. Both are 0 everywhere between two views
+            that a generator drew, which nobody knows the flow of.
         pictures [2]: the numbers of the two in the folder.
 
     Raises UserError for a folder of anything else.
@@ -35,7 +36,7 @@ class ScenePairs:
         if not self.pictures.scenes:
             raise UserError(
                 f"{path}: no scenes of edits; render them with `python -m wagi.portraits --scenes "
-                "--memmap`", 2,
+                "--memmap`, or draw them with `python -m wagi.scenes`", 2,
             )  # fmt: skip
         self.size, self.param_dim = size, self.pictures.param_dim
         self.root = self.pictures.root
@@ -43,9 +44,7 @@ class ScenePairs:
             self.flows = np.load(self.root / "flows.npy", mmap_mode="r")
             self.seen = np.load(self.root / "seen.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: scenes without their flow ({error}); render them again", 2
-            ) from None
+            raise UserError(f"{path}: scenes without their flow ({error}); render them again", 2) from None
 
     def __len__(self) -> int:
         return len(self.pictures) // (PER_SCENE * GROUP) * GROUP * len(PAIRS)

@@ -136,10 +136,9 @@ def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> D
             f"--data {path}: {len(data)} images, holdout={config.holdout} of them are kept for evaluation; "
             "give more images or --set holdout=0"
         )
-    if data.param_dim and config.flip:
-        raise UserError(
-            "flip=true: mirrored portraits would not fit their parameters; add --set flip=false", 2
-        )
+    if (data.param_dim or scenes) and config.flip:
+        kept = "parameters" if data.param_dim else "kept naive images"
+        raise UserError(f"flip=true: mirrored portraits would not fit their {kept}; add --set flip=false", 2)
     return data
 
 
