@@ -33,7 +33,7 @@ class Edits(NamedTuple):
     strength: float
 
     def facts(self) -> list[list[Any]]:
-        """What decides the edits, as JSON holds it."""
+        """Facts that decide the edits, as JSON holds them."""
         kinds = (("appearance", self.appearance), ("view", self.views))
         return [
             [kind, one.name, *self.span(one), zlib.crc32(one.vector.tobytes())]
@@ -46,7 +46,7 @@ class Edits(NamedTuple):
         return direction.range or (-self.strength, self.strength)
 
     def draw(self, rng: np.random.Generator, n_latent: int) -> np.ndarray:  # => PER_SCENE, n_latent, D
-        """What is added to the latents of a scene: nothing, two edits, a turn, the first of them turned."""
+        """Changes of the latents of a scene: none, two edits, a turn, the first of them turned."""
         first, second, turn = (
             self._drawn(rng, known, n_latent) for known in (self.appearance, self.appearance, self.views)
         )
