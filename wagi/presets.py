@@ -5,6 +5,11 @@ from typing import Any
 # Weights of background, clothes, skin, eyes, mouth, hair, hat, letters, accessories.
 _REGIONS = (0.5, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0)
 
+# 15 in place of 115 GMAC for encoder, consultation encoder and heads (tests/test_fast_presets.py).
+_FAST: dict[str, Any] = dict(
+    encoder="small", encoder_input=256, encoder_width=192, aligner="flow", naive="early",
+    fusion_widths=(24, 32, 48), fusion_hidden=48)  # fmt: skip
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "portraits-64": dict(
         model=dict(
@@ -71,6 +76,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     ),
     "ffhq1024": dict(model=dict(size=1024), generator={}, encoder={}, inversion={}, hypernetwork={}),
     "ffhq256": dict(model=dict(size=256), generator={}, encoder={}, inversion={}, hypernetwork={}),
+    "ffhq1024-fast": dict(
+        model=dict(size=1024, **_FAST), generator={}, encoder={}, inversion={}, hypernetwork={}),
+    "ffhq256-fast": dict(
+        model=dict(size=256, **_FAST), generator={}, encoder={}, inversion={}, hypernetwork={}),
 }  # fmt: skip
 
 # The paper's ablation (table 2, decision 37): A is HFGI, B changes the generator, C adds the wavelet loss, C+
