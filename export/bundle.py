@@ -17,21 +17,23 @@ import torch
 from export.activations import MOST_FOR_HALF, largest_activations
 from export.comparison import compare
 from export.graphs import Graph, aligner, build_graphs, chains, tensor_shapes
+from export.packing import pack, pack_text, text_graph
 from export.parity import make_probes, reference
 from export.pipeline import join
 from export.rows import Recorded, Row, failure
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
 from export.weights import WEIGHTS_FILE, WeightStore
 from wagi.checkpoint import weights_hash
+from wagi.editing.styleclip import TextModel
 from wagi.model import WaGI
-from wagi_rt import directions as directions_file
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
 from wagi_rt.chain import EDIT, PIPELINE
-from wagi_rt.directions import Direction, require_fit
+from wagi_rt.directions import STYLE, Direction
 from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import SCHEMA, file_sha256
+from wagi_rt.worded import GRAPH
 
 MANIFEST = "manifest.json"
 # Arithmetic and storage. Weights rounded to half change every value by up to 2^-11, and a network of some
@@ -84,6 +86,8 @@ def export_model(
     images: np.ndarray | None = None,
     heldout: Iterable[np.ndarray] = (),
     directions: Mapping[str, Direction] | None = None,
+    styles: bool = False,
+    text: TextModel | None = None,
     traced: Mapping[str, ir.Model] | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Export:
@@ -102,6 +106,8 @@ def export_model(
         images: [N, 3, S, S] in [-1, 1] to compare on and to measure activations on; None: seeded ones.
         heldout: batches [N, 3, S, S] on which the errors of naive inversions are measured.
         directions: those that the bundle shall hold, by name.
+        styles: let graphs take style offsets behind the latents; `text`, the model of edits by text, and
+            directions in style space want them anyway.
         traced: what `trace_one_by_one` gave for this model and precision, to save the tracing.
         report: receives one line of progress per step.
     All comparisons have passed on return. Raises UserError when the target may not be written (status 2), a
@@ -112,6 +118,7 @@ def export_model(
     check_target(out, overwrite)
     check_opset(opset)
     model = model.float().cpu().eval()
+    styles |= text is not None or any(one.space == STYLE for one in (directions or {}).values())
     limits = {
         "tolerance": TOLERANCES[precision] if atol is None else atol,
         "limit_psnr_db": LIMITS_DB[precision],
@@ -120,18 +127,22 @@ def export_model(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-        graphs = build_graphs(model, arithmetic(precision), up, skip)
+        graphs = build_graphs(model, arithmetic(precision), up, skip, styles)
         report("running PyTorch")
         seeded = probes.images(model.generator.size, PARITY_SEED)
-        results = reference(model, seeded)
-        wanted = results if images is None else reference(model, images)
+        results = reference(model, seeded, styles)
+        wanted = dict(results) if images is None else reference(model, images, styles)
+        if text:
+            graphs[GRAPH], wanted[GRAPH] = text_graph(text)
         largest = _measure(graphs, wanted, precision)
         parts = traced or trace_one_by_one(graphs, opset, report)
-        write_graphs(parts, model, beside, precision)
+        write_graphs(parts, model, beside, precision, styles)
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
         described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
+        manifest |= {"styles": model.generator.space.channels} if styles else {}
         manifest["directions"] = pack(directions or {}, manifest, beside)
+        manifest |= {"text": pack_text(text, manifest, beside)} if text else {}
         manifest |= _naive_errors(model, heldout)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
@@ -145,18 +156,6 @@ def export_model(
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
     return found
-
-
-def pack(directions: Mapping[str, Direction], manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Write the directions beside the graphs; their manifest entries. UserError for one that does not fit."""
-    entries = {}
-    for name, direction in directions.items():
-        where = f"direction '{name}'"
-        require_fit(direction, manifest["n_latent"], manifest["style_dim"], manifest["generator"], where)
-        path = folder / f"{name}{directions_file.SUFFIX}"
-        directions_file.write(path, direction)
-        entries[name] = {"file": path.name, "sha256": file_sha256(path), **direction.facts()}
-    return entries
 
 
 def _naive_errors(model: WaGI, heldout: Iterable[np.ndarray]) -> dict[str, Any]:
@@ -226,13 +225,14 @@ def write_graphs(
     model: WaGI,
     folder: Path,
     precision: str,
+    styles: bool = False,
 ) -> None:
     """The separate graphs, then the fused ones, which are made of the written files."""
     with WeightStore(folder) as store:
         for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
             write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
         for name, whole in zip((PIPELINE, EDIT), chains(model), strict=True):
-            joined = join(folder, tensor_shapes(model), whole, name)
+            joined = join(folder, tensor_shapes(model, styles), whole, name)
             write_graph(joined, folder / f"{name}.onnx", store, half_weights=False)
 
 
@@ -313,6 +313,7 @@ def _foreign(out: Path) -> list[Path]:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         own = {entry["file"] for entry in manifest["graphs"].values()} | set(manifest.get("files", {}))
         own |= {entry["file"] for entry in manifest.get("directions", {}).values()}
+        own |= {one["file"] for one in manifest.get("text", {}).values() if isinstance(one, dict)}
     except (ValueError, KeyError, TypeError, AttributeError):
         own = set()  # a damaged bundle: its files are kept unless the new one has the same names
     own |= {MANIFEST}

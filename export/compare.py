@@ -129,7 +129,8 @@ def _reference(args: argparse.Namespace, manifest: "Manifest", model: "WaGI") ->
     from export.parity import reference
     from wagi_rt import probes
 
-    return reference(model, _read(args) if args.images else probes.images(manifest.size, args.seed))
+    images = _read(args) if args.images else probes.images(manifest.size, args.seed)
+    return reference(model, images, bool(manifest.styles))
 
 
 def _read(args: argparse.Namespace) -> "np.ndarray":

@@ -10,7 +10,7 @@ import numpy as np
 
 from export.rows import Arrays, Recorded, Row, in_batches, record, row
 from wagi_rt import probes
-from wagi_rt.chain import EDIT, FUSED, MOVE, PIPELINE, Chain, fused
+from wagi_rt.chain import EDIT, FUSED, MOVE, PIPELINE, Chain, Step, fused
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 
@@ -59,7 +59,8 @@ def compare(
     rows = []
     for name in [name for name in wanted if name in manifest.graphs]:
         inputs, outputs = wanted[name]
-        chain = Chain.of(manifest.parts[name])
+        graph = manifest.graphs[name]
+        chain = Chain.of(Step(name, tuple(graph.inputs), tuple(graph.outputs)))
         for batch in batches or (count,):
             if judge.runs(chain):
                 found = judge.chain(chain, inputs, batch)

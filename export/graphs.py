@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from export.folding import cast, folded
 from export.synthesis import Style, Synthesis, bands
@@ -36,17 +37,19 @@ def _dtype(network: nn.Module) -> torch.dtype:
 
 
 class Encoder(nn.Module):
-    """image_r [N, 3, R, R] -> ws [N, n_latent, style_dim]."""
+    """image_r [N, 3, R, R] -> ws [N, n_latent, style_dim]; `rows` of zeros behind them: no style offsets."""
 
-    def __init__(self, model: WaGI, dtype: torch.dtype) -> None:
+    def __init__(self, model: WaGI, dtype: torch.dtype, rows: int = 0) -> None:
         super().__init__()
         if model.encoder.steps:
             raise UserError("a ReStyle encoder (restyle_steps) runs in PyTorch only; use another for export")
+        self.rows = rows
         self.network = folded(model.encoder, dtype)
         self.register_buffer("latent_avg", model.generator.latent_avg.detach())
 
     def forward(self, image_r: Tensor) -> Tensor:
-        return self.network(cast(image_r, _dtype(self.network))) + self.latent_avg
+        ws = self.network(cast(image_r, _dtype(self.network))) + self.latent_avg
+        return pad(ws, (0, 0, 0, self.rows)) if self.rows else ws
 
 
 class Prefix(nn.Module):
@@ -243,17 +246,22 @@ class Graph:
 
 @torch.no_grad()
 def build_graphs(
-    model: WaGI, precision: str = "fp32", up: str = "transposed", skip: str = "folded"
+    model: WaGI,
+    precision: str = "fp32",
+    up: str = "transposed",
+    skip: str = "folded",
+    offsets: bool = False,
 ) -> dict[str, Graph]:
     """The graphs by name in the order in which the runtime runs them, the fused pipeline last.
 
     Args: model: in eval mode, FP32, on the CPU. precision: fp32 or fp16. up: one of synthesis.UP_FORMS.
-    skip: one of synthesis.SKIP_FORMS.
+    skip: one of synthesis.SKIP_FORMS. offsets: latents have style offsets behind them.
     """
     dtype = DTYPES[precision]
-    synthesis = Synthesis(model.generator, model.fusion_start, up, dtype, skip).eval()
+    synthesis = Synthesis(model.generator, model.fusion_start, up, dtype, skip, offsets).eval()
     align = Move(model) if aligner(model) == "flow" else Align(model, dtype)
-    encoder, decode, size = Encoder(model, dtype), Decode(model, synthesis), model.resolution
+    encoder = Encoder(model, dtype, model.generator.space.rows * offsets)
+    decode, size = Decode(model, synthesis), model.resolution
     keep, move = KeepDetail(size), MoveDetail()
     details = (keep, move) if model.full_detail else (None, None)
     modules: dict[str, nn.Module] = {
@@ -263,7 +271,7 @@ def build_graphs(
         PIPELINE: Pipeline(encoder, align, decode, details[0], size, model.early),
         EDIT: Edit(align, decode, details[1], size, model.early),
     }  # fmt: skip
-    known = tensor_shapes(model)
+    known = tensor_shapes(model, offsets)
     whole, edit = chains(model)
     separate = {**whole.graphs, **edit.graphs}
     graphs = {}
@@ -286,12 +294,12 @@ def chains(model: WaGI) -> tuple[chain.Chain, chain.Chain]:
     return chain.inversion(*kind), chain.edit(*kind)
 
 
-def tensor_shapes(model: WaGI) -> chain.Shapes:
-    """Every tensor of the chains, without the batch."""
+def tensor_shapes(model: WaGI, offsets: bool = False) -> chain.Shapes:
+    """Every tensor of the chains, without the batch; offsets: latents have style offsets behind them."""
     generator, start = model.generator, model.fusion_start
     state = {
         "feature": (channels(start, *generator.width), start, start),
         "skip": (bands(generator), start // 2, start // 2),
     }
-    latents = (generator.n_latent, generator.style_dim)
+    latents = (generator.n_latent + generator.space.rows * offsets, generator.style_dim)
     return chain.shapes(generator.size, model.resolution, latents, state)

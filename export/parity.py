@@ -19,14 +19,19 @@ from wagi_rt import probes
 from wagi_rt.chain import EDIT, FUSED, fused
 
 
-def reference(model: WaGI, images: np.ndarray) -> Recorded:
+def reference(model: WaGI, images: np.ndarray, offsets: bool = False) -> Recorded:
     """PyTorch's (inputs, outputs) of every graph for `images` [N, 3, S, S], as in one inversion.
 
-    What only an edit has is as in the edit to `probes.edited` latents.
+    What only an edit has is as in the edit to `probes.edited` latents. offsets: latents have style offsets
+    behind them, zeros in the inversion.
     """
     x = torch.from_numpy(images)
     with torch.no_grad():
         inversion = model.invert(x)
+        if offsets:
+            space = model.generator.space
+            ws = space.with_offsets(inversion.ws, torch.zeros(1, space.channels))
+            inversion = inversion._replace(ws=ws)
         state, naive = model.reconstruct(inversion.ws)
         edited = model.edit(inversion, torch.from_numpy(probes.edited(inversion.ws.numpy())))
         edit_state, _ = model.reconstruct(edited.ws)

@@ -26,6 +26,7 @@ from export.skip import SkipPath, bands
 from wagi.haar import inverse_haar
 from wagi.networks.fusion import WAVELET_CHANNELS, Gate, Gates
 from wagi.networks.layers import ModulatedConv2d, StyledConv, fir_kernel
+from wagi.networks.style_space import StyleSpace
 from wagi.networks.swagan import Generator
 
 # transposed: 3x3 with stride 2, then the FIR per channel; single: both as one 6x6 kernel; polyphase: a 3x3
@@ -44,10 +45,10 @@ class Style(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One modulated convolution, the latent that it reads and the gain behind it."""
+    """One modulated convolution, its number in the generator's StyleSpace and the gain behind it."""
 
     conv: ModulatedConv2d
-    latent: int
+    number: int
     gain: float
 
 
@@ -67,12 +68,13 @@ class Styles(nn.Module):
     """Styles and demodulation of several layers: ws [N, n_latent, D] -> one Style per layer, all in FP32.
 
     Layers of equal width share one matrix product. With `normalise` styles come with a largest value of one
-    and the factor is part of `outer`, for weights of unit norm.
+    and the factor is part of `outer`, for weights of unit norm. With `offsets`, ws has style offsets behind
+    its latents, which are added.
     """
 
-    def __init__(self, layers: Sequence[Layer], normalise: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], space: StyleSpace, normalise: bool, offsets: bool) -> None:
         super().__init__()
-        self.normalise = normalise
+        self.space, self.normalise, self.offsets = space, normalise, offsets
         self.count = len(layers)
         groups: dict[tuple[int, int, bool], list[int]] = {}
         for i, (conv, _, _) in enumerate(layers):
@@ -84,7 +86,11 @@ class Styles(nn.Module):
 
     def _constants(self, g: str, layers: list[Layer], demodulate: bool) -> None:
         affines = [linear(layer.conv.modulation) for layer in layers]
-        self.register_buffer(f"latents_{g}", torch.tensor([layer.latent for layer in layers]))
+        numbers = [layer.number for layer in layers]
+        self.register_buffer(f"latents_{g}", torch.tensor([self.space.latents[n] for n in numbers]))
+        if self.offsets:
+            spans = [torch.arange(self.space.widths[n]) + self.space.starts[n] for n in numbers]
+            self.register_buffer(f"offsets_{g}", torch.cat(spans))  # k * C
         self.register_buffer(f"weight_{g}", torch.stack([a.weight.T for a in affines]))  # k, D, C
         self.register_buffer(f"bias_{g}", torch.stack([a.bias for a in affines])[:, None])  # k, 1, C
         weights = [layer.conv.weight[0] * layer.conv.scale for layer in layers]
@@ -110,6 +116,9 @@ class Styles(nn.Module):
     def _group(self, g: str, ws: Tensor, demodulate: bool) -> tuple[Tensor, Tensor | None]:
         latents = ws.index_select(1, self.get_buffer(f"latents_{g}")).transpose(0, 1)  # k, N, D
         style = torch.matmul(latents, self.get_buffer(f"weight_{g}")) + self.get_buffer(f"bias_{g}")
+        if self.offsets:
+            found = ws[:, self.space.n_latent :].flatten(1).index_select(1, self.get_buffer(f"offsets_{g}"))
+            style = style + found.unflatten(1, (style.shape[0], style.shape[2])).transpose(0, 1)
         outer, largest = None, None
         if self.normalise:
             largest = style.abs().amax(dim=2, keepdim=True).clamp_min(_NO_STYLE)
@@ -208,14 +217,20 @@ class Coefficients(nn.Module):
 class Synthesis(nn.Module):
     """`Generator.prefix` and `.suffix` around the fused block `start`, stored noise, constants folded.
 
-    Args: up: one of UP_FORMS; dtype: of the convolutions; skip: one of SKIP_FORMS. Features between the two
-    parts are in `dtype`.
+    Args: up: one of UP_FORMS; dtype: of the convolutions; skip: one of SKIP_FORMS; offsets: see Styles.
+    Features between the two parts are in `dtype`.
     """
 
     input: Tensor
 
     def __init__(
-        self, generator: Generator, start: int, up: str, dtype: torch.dtype, skip: str = "folded"
+        self,
+        generator: Generator,
+        start: int,
+        up: str,
+        dtype: torch.dtype,
+        skip: str = "folded",
+        offsets: bool = False,
     ) -> None:
         super().__init__()
         if up not in UP_FORMS:
@@ -233,12 +248,12 @@ class Synthesis(nn.Module):
         )
         self.rgbs = nn.ModuleList(Coefficients(rgb, dtype) for rgb in rgbs)
         self.skip_path = SkipPath(generator, skip)
-        # Latents and noise maps: decision 8. convs[j] reads latent j, rgbs[i] latent 2 i + 1.
-        features = [Layer(c.conv, j, _GAIN) for j, c in enumerate(convs)]  # type: ignore[arg-type]
-        wavelets = [Layer(c.conv, 2 * i + 1, 1.0) for i, c in enumerate(rgbs)]  # type: ignore[arg-type]
-        below, normalise = 2 * self.start + 2, dtype == torch.float16
-        self.prefix_styles = Styles(features[:below] + wavelets[: self.start + 1], normalise)
-        self.suffix_styles = Styles(features[below:] + wavelets[self.start + 1 :], normalise)
+        # Latents and noise maps: decision 8. In running order, two convolutions come before every tWavelets.
+        features = [Layer(c.conv, j + (j + 1) // 2, _GAIN) for j, c in enumerate(convs)]  # type: ignore[arg-type]
+        wavelets = [Layer(c.conv, 3 * i + 1, 1.0) for i, c in enumerate(rgbs)]  # type: ignore[arg-type]
+        below, kind = 2 * self.start + 2, (generator.space, dtype == torch.float16, offsets)
+        self.prefix_styles = Styles(features[:below] + wavelets[: self.start + 1], *kind)
+        self.suffix_styles = Styles(features[below:] + wavelets[self.start + 1 :], *kind)
 
     @property
     def dtype(self) -> torch.dtype:

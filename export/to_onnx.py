@@ -71,6 +71,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="pack the directions of this folder (.safetensors), for wagi-rt edit --set NAME=STRENGTH",
     )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        metavar="DIR",
+        help="pack the text model that `wagi.directions styleclip` left here, for wagi-rt edit --text",
+    )
+    parser.add_argument(
+        "--styles",
+        action="store_true",
+        help="let edits move the generator's styles too (directions in style space want it anyway); an "
+        "inversion's pictures stay as they are",
+    )
     parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset, 18 to 23 (default 20)")
     parser.add_argument(
         "--atol",
@@ -96,12 +108,14 @@ def run(args: argparse.Namespace) -> None:
     from wagi.checkpoint import build_model, model_config, read
     from wagi.config import to_dict
     from wagi.conversion.identify import foreign_named
+    from wagi.editing.styleclip import read as read_text
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
     opset = args.opset or DEFAULT_OPSET
     check_opset(opset)
     directions = _directions(args.directions) if args.directions else {}
+    text = read_text(args.text) if args.text else None
     with foreign_named():
         content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)
@@ -131,6 +145,8 @@ def run(args: argparse.Namespace) -> None:
             images=images,
             heldout=_batches("--held-out", args.held_out, size) if args.held_out else (),
             directions=directions,
+            styles=args.styles,
+            text=text,
             report=lambda text: print(text, file=sys.stderr, flush=True),
         )
     except ParityError as error:
@@ -185,6 +201,8 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--calibrate {Path(args.calibrate).name}"] if args.calibrate else []
     words += [f"--held-out {Path(args.held_out).name}"] if args.held_out else []
     words += [f"--directions {args.directions.name}"] if args.directions else []
+    words += [f"--text {args.text.name}"] if args.text else []
+    words += ["--styles"] if args.styles else []
     words += [f"--opset {args.opset}"] if args.opset else []
     words += [f"--atol {args.atol}"] if args.atol is not None else []
     return " ".join(words)

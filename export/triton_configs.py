@@ -113,7 +113,7 @@ def settings(manifest: Manifest, step: Step, options: Options) -> dict[str, str]
         return {"intra_op_thread_count": threads} if counts else {}
     found = {"part": step.name}
     if "STRENGTHS" in step.inputs:
-        found["directions"] = ",".join(names(manifest))
+        found |= {"directions": ",".join(names(manifest)), "n_latent": str(manifest.n_latent)}
     if step.name == MODEL.name:
         found |= {"backend": options.backend, "device": options.device, "threads": threads}
     return found

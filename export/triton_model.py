@@ -122,9 +122,9 @@ class Shift(Part):
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         super().__init__(config, folder)
         self.names = names(self.setting("directions"))
-        n_latent = config["output"][0]["dims"][0]
+        n_latent, shape = int(self.setting("n_latent")), tuple(config["output"][0]["dims"])
         units = [directions.read(folder / f"{name}{directions.SUFFIX}") for name in self.names]
-        self.units = np.stack([unit.shift(1, n_latent) for unit in units])
+        self.units = np.stack([unit.shift(1, n_latent, shape) for unit in units])
 
     def work(self, request: Any) -> np.ndarray:
         ws = given(request, "ws")

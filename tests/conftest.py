@@ -35,3 +35,28 @@ def flow_model():
 
     model = small_model("flow")
     return model, trace_graphs(model)
+
+
+@pytest.fixture(scope="session")
+def styled(tmp_path_factory):
+    """A bundle with style offsets and portraits-CLIP: (folder, model, directions, text model)."""
+    import numpy as np
+    from export_models import small_model
+
+    from export.bundle import export_model
+    from wagi.checkpoint import weights_hash
+    from wagi.editing.styleclip import portraits_clip
+    from wagi_rt.directions import STYLE, Direction
+
+    model, rng = small_model("flow"), np.random.default_rng(3)
+    style = rng.normal(size=model.generator.space.channels).astype(np.float32)
+    plain = rng.normal(size=model.generator.style_dim).astype(np.float32) / 4
+    name = weights_hash(model.generator)
+    directions = {
+        "plaid": Direction("plaid", style, generator=name, space=STYLE),
+        "smile": Direction("smile", plain),
+    }
+    text = portraits_clip(model.generator, images=2, seed=0)
+    folder = tmp_path_factory.mktemp("styled") / "styled"
+    export_model(model, folder, "styled", directions=directions, text=text)
+    return folder, model, directions, text

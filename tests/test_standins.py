@@ -14,6 +14,7 @@ from wagi.data import to_float
 from wagi.portraits import NUM_PARAMETERS, edit, render, sample
 from wagi.standins import __main__ as command
 from wagi.standins import train
+from wagi.standins.clip import PortraitsCLIP
 from wagi.standins.identities import IDENTITY, Identities
 from wagi.standins.model import WEIGHTS, PortraitsFeatures, PortraitsID, load
 
@@ -37,8 +38,8 @@ def test_views_share_the_person_and_nothing_else():
 
 def test_shipped_weights_are_small():
     files = list(WEIGHTS.glob("*.safetensors"))
-    assert {path.name for path in files} == {PortraitsID.file, PortraitsFeatures.file}
-    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert {path.name for path in files} == {PortraitsID.file, PortraitsFeatures.file, PortraitsCLIP.file}
+    assert sum(path.stat().st_size for path in files) < 2_500_000
     assert (WEIGHTS / "README.md").is_file()
 
 
@@ -160,7 +161,7 @@ def test_identity_training_starts_from_the_trunk_of_the_attributes(tmp_path, qui
             "needs a folder from `python -m wagi.portraits --memmap`",
         ),
         (("attributes", "--data", "x", "--steps", 0), "--steps 0: must be greater than 0"),
-        (("attributes", "--data", "x", "--init", "y"), "--init: is for the identity network only"),
+        (("attributes", "--data", "x", "--init", "y"), "--init: is for identity and clip only"),
     ],
 )
 def test_training_mistakes_cost_one_line(words, message, tmp_path, capsys):

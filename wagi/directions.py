@@ -4,8 +4,10 @@ python -m wagi.directions pairs --model CKPT --data SCENES --heldout PORTRAITS -
 python -m wagi.directions interfacegan --model CKPT --data FOLDER --labels list_attr_celeba.txt --out DIR
 python -m wagi.directions ganspace --model CKPT --out DIR
 python -m wagi.directions sefa --model CKPT --out DIR --layers 0-3
+python -m wagi.directions styleclip --model CKPT --out DIR
 
-DIR/NAME.safetensors is what `export/to_onnx.py --directions DIR` packs into a bundle.
+DIR/NAME.safetensors is what `export/to_onnx.py --directions DIR` packs into a bundle; styleclip's DIR is for
+`export/to_onnx.py --text DIR`.
 """
 
 import argparse
@@ -23,6 +25,7 @@ METHODS = {
     "interfacegan": "boundary of a linear SVM on E0's codes of labelled pictures, the others projected out",
     "ganspace": "principal components of W",
     "sefa": "eigenvectors of the style layers' weights; needs no pictures",
+    "styleclip": "what every style does to a text-image model's features, for edits by any text",
 }
 
 
@@ -63,19 +66,29 @@ def parser() -> argparse.ArgumentParser:
     add = free.add_argument
     add("--components", type=int, default=10, metavar="K", help="how many (default 10)")
     add("--samples", type=int, default=10_000, metavar="N", help="of W (default 10000)")
-    add("--seed", type=int, default=0, help="of the samples (default 0)")
+    add("--seed", type=int, default=0, help="of the samples, styleclip's too (default 0)")
     add("--layers", metavar="A-B", help="latents that are moved, and whose weights sefa takes (default: all)")
+    add = p.add_argument_group("styleclip").add_argument
+    add("--clip", type=Path, metavar="FILE",
+        help="CLIP: OpenAI's ViT-B-32.pt, Hugging Face's or open_clip's safetensors (default: "
+        "portraits-CLIP, for rendered portraits)")  # fmt: skip
+    add("--vocabulary", type=Path, metavar="FILE", help="CLIP's bpe_simple_vocab_16e6.txt.gz or merges.txt")
+    add("--images", type=int, default=48, metavar="N", help="generated, to measure on (default 48)")
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: PyTorch's)")
     return p
 
 
 def check(args: argparse.Namespace) -> None:
     """Refuse options that do not fit together. Raises UserError, status 2."""
-    for name in ("holdout", "rendered", "components", "samples"):
+    for name in ("holdout", "rendered", "components", "samples", "images"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} {getattr(args, name)}: must be at least 1", 2)
     if args.method in ("pairs", "interfacegan") and not args.data:
         raise UserError(f"--data: {args.method} needs pictures", 2)
+    if bool(args.clip) != bool(args.vocabulary):
+        raise UserError("--clip, --vocabulary: CLIP needs both of its files", 2)
+    if args.clip and args.method != "styleclip":
+        raise UserError("--clip: for styleclip only", 2)
     if args.method == "pairs" and args.labels:
         raise UserError("--labels: for interfacegan only; pairs reads rendered scenes", 2)
     if args.heldout and args.labels:
@@ -121,6 +134,23 @@ def without_labels(args: argparse.Namespace, generator: "Generator", origin: str
     print(markdown_table(rows, ("name", "deviation", "layers")))
 
 
+def by_text(args: argparse.Namespace, generator: "Generator") -> None:
+    """StyleCLIP's global way: write what edits by text need, and print the styles that matter most."""
+    from wagi.editing import styleclip
+
+    if args.clip:
+        from wagi.conversion import clip_files
+        from wagi_rt.texts import read_merges
+
+        network, merges = clip_files.read(args.clip), read_merges(args.vocabulary)
+        model = styleclip.clip(network, args.clip.name, merges, generator, args.images, args.seed)
+    else:
+        model = styleclip.portraits_clip(generator, args.images, args.seed)
+    styleclip.write(args.out, model)
+    moved = int((model.table[:, 0] > 0).sum())
+    print(f"{args.out}: {model.name}, {moved} of {len(model.table)} styles, over {args.images} images")
+
+
 def run(args: argparse.Namespace) -> None:
     """Find, measure, write, print. Raises UserError."""
     check(args)
@@ -138,6 +168,9 @@ def run(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         if args.method in ("ganspace", "sefa"):
             without_labels(args, generator, origin)
+            return
+        if args.method == "styleclip":
+            by_text(args, generator)
             return
         from wagi.editing import finding
         from wagi.experiments.tables import markdown_table

@@ -25,7 +25,7 @@ _FADE_CHANGE, _FADE_SHARE = 0.01, 16
 class Inversion(NamedTuple):
     """The result of an inversion or an edit; S is the generator's size, R = min(256, S)."""
 
-    ws: Tensor  # [N, n_latent, style_dim] latents
+    ws: Tensor  # [N, n_latent, style_dim] latents; of an edit in style space with its offsets behind them
     naive: Tensor  # [N, 3, S, S] G0(ws), not clamped (WaGI.reconstruct)
     residual: Tensor  # [N, 3, R, R] in [-2, 2]: the input minus its naive inversion; ADA's edits fade it
     aligned: Tensor  # [N, 3, R, R] the residual as it was aligned to `naive`
@@ -215,7 +215,13 @@ class WaGI(NaiveInverter):
         found = self.invert(images)
         return found.naive, found.image
 
-    def edit(self, source: Tensor | Inversion, ws_edit: Tensor, faded: bool = True) -> Inversion:
+    def edit(
+        self,
+        source: Tensor | Inversion,
+        ws_edit: Tensor,
+        faded: bool = True,
+        styles: Tensor | None = None,
+    ) -> Inversion:
         """Render edited latents with the detail of the source.
 
         The residual belongs to the source's own naive inversion and is aligned to the edited one.
@@ -225,8 +231,10 @@ class WaGI(NaiveInverter):
             ws_edit: [N, n_latent, style_dim] edited latents.
             faded: with ADA: trust the residual less where the edit changes the image; False is the papers'
                 edit. The flow aligner decides itself what it carries.
+            styles: [N or 1, generator.space.channels] what is added to the generator's styles.
         """
         inversion = self.invert(source) if isinstance(source, Tensor) else source
+        ws_edit = ws_edit if styles is None else self.generator.space.with_offsets(ws_edit, styles)
         state, naive = self.reconstruct(ws_edit)
         residual = inversion.residual
         if isinstance(self.aligner, FlowAligner):

@@ -1,7 +1,8 @@
 """Editing directions: what is added to a picture's latents per unit of an attribute, and what that does.
 
-A direction is one safetensors file with the tensor `vector`, [D] for all layers alike (W) or [n_latent, D]
-(W+), and its measurements as metadata, so that a file can be judged before it is used.
+A direction is one safetensors file with the tensor `vector`: [D] for all layers alike (W), [n_latent, D]
+(W+), or, with `space` style in its metadata, [C] for all styles of the generator (Wu et al. 2021). Its
+measurements are metadata, too, so that a file can be judged before it is used.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import numpy as np
 from wagi_rt.errors import UserError, printable
 
 KIND, SUFFIX = "direction", ".safetensors"
+STYLE = "style"  # the space of offsets of styles; "" is W and W+
 _LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
 _MOST_LETTERS = 200
+_TEXTS = ("name", "unit", "generator", "note", "space")
 _KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 
@@ -28,10 +31,11 @@ _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
 class Direction(NamedTuple):
     """The step in the latents for one unit of an attribute, and what it was measured to do.
 
-    vector: [D] or [n_latent, D] float32. unit: what strength 1 means. range: the strengths within which the
-    effect was measured. auc: of the projection on held-out pictures. effect: per unit, in held-out standard
-    deviations of the attribute; leakage: the same for other attributes. generator: the hash of the weights in
-    whose latents the vector lives ("" where nobody knows), see wagi.checkpoint.weights_hash.
+    vector: float32 [D] or [n_latent, D], in the space STYLE [C]. unit: what strength 1 means. range: the
+    strengths within which the effect was measured. auc: of the projection on held-out pictures. effect: per
+    unit, in held-out standard deviations of the attribute; leakage: the same for other attributes. generator:
+    the hash of the weights in whose latents the vector lives ("" where nobody knows), see
+    wagi.checkpoint.weights_hash.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Direction(NamedTuple):
     leakage: Mapping[str, float] = MappingProxyType({})
     generator: str = ""
     note: str = ""
+    space: str = ""
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -56,10 +61,20 @@ class Direction(NamedTuple):
         del known["vector"]
         return {key: value for key, value in known.items() if value not in (None, "", {}, [])}
 
-    def shift(self, strength: float, n_latent: int) -> np.ndarray:  # => [n_latent, D]
-        """The step in the latents at this strength."""
+    def shift(self, strength: float, n_latent: int, shape: tuple[int, int] | None = None) -> np.ndarray:
+        """The step in the latents at this strength, [n_latent, D].
+
+        shape: of latents with style offsets behind them, [n_latent + rows, D]; steps in style space need it.
+        """
         step = self.vector * np.float32(strength)
-        return np.broadcast_to(step, (n_latent, self.vector.shape[-1]))
+        if shape is None:
+            return np.broadcast_to(step, (n_latent, self.vector.shape[-1]))
+        whole = np.zeros(shape, np.float32)
+        if self.space == STYLE:
+            whole[n_latent:].reshape(-1)[: len(step)] = step
+        else:
+            whole[:n_latent] = step
+        return whole
 
 
 def read(path: str | os.PathLike[str]) -> Direction:
@@ -77,6 +92,8 @@ def read(path: str | os.PathLike[str]) -> Direction:
     if list(tensors) != ["vector"]:
         raise UserError(f"{path}: not a direction, it must hold one tensor, `vector`; {_REMEDY}")
     vector = _vector(tensors["vector"], values, str(path))
+    if words.get("space", "") not in ("", STYLE) or words.get("space") and vector.ndim > 1:
+        raise UserError(f"{path}: its metadata has a 'space' that this version does not know; {_REMEDY}")
     if words.get("kind") != KIND:
         raise UserError(f"{path}: not a direction, its metadata has no kind={KIND}; {_REMEDY}")
     return checked(_parsed(words, str(path)), str(path), Path(path).stem)._replace(vector=vector)
@@ -141,7 +158,7 @@ def content(direction: Direction) -> bytes:
 
 def _parsed(words: Mapping[str, str], where: str) -> dict[str, Any]:
     """The metadata with its numbers as numbers."""
-    facts: dict[str, Any] = {key: words[key] for key in ("name", "unit", "generator", "note") if key in words}
+    facts: dict[str, Any] = {key: words[key] for key in _TEXTS if key in words}
     for key in ("range", "auc", "effect", "leakage"):
         try:
             facts |= {key: json.loads(words[key])} if key in words else {}
@@ -156,7 +173,7 @@ def checked(facts: Mapping[str, Any], where: str, name: str = "") -> Direction:
     def fail(key: str, wanted: str) -> UserError:
         return UserError(f"{where}: '{key}' must be {wanted}; {_REMEDY}")
 
-    for key in ("name", "unit", "generator", "note"):
+    for key in _TEXTS:
         if not isinstance(facts.get(key, ""), str):
             raise fail(key, "a text")
     for key in ("auc", "effect"):
@@ -169,7 +186,7 @@ def checked(facts: Mapping[str, Any], where: str, name: str = "") -> Direction:
             raise fail("range", "two numbers, the lower first")
     if not isinstance(leakage, dict) or not all(map(_is_number, leakage.values())):
         raise fail("leakage", "a number for each attribute")
-    texts = {key: facts.get(key, "")[:_MOST_LETTERS] for key in ("unit", "generator", "note")}
+    texts = {key: facts.get(key, "")[:_MOST_LETTERS] for key in _TEXTS[1:]}
     name = facts.get("name") or name
     if not is_name(name):
         raise fail("name", "letters, digits, '-' and '_'")
@@ -193,10 +210,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def require_fit(direction: Direction, n_latent: int, style_dim: int, generator: str, where: str) -> None:
-    """UserError (status 2) unless the direction belongs to latents of this shape and generator."""
+def require_fit(
+    direction: Direction, n_latent: int, style_dim: int, generator: str, where: str, styles: int = 0
+) -> None:
+    """UserError (status 2) unless the direction belongs to latents of this shape and generator.
+
+    styles: channels of style space that the model takes offsets of, 0 for none.
+    """
     shape = direction.vector.shape
-    if shape not in ((style_dim,), (n_latent, style_dim)):
+    if direction.space == STYLE:
+        if not styles:
+            what = "is in style space, of which this model takes no offsets"
+            raise UserError(f"{where}: {what}; export it with --styles", status=2)
+        if shape != (styles,):
+            raise UserError(f"{where}: has {shape[-1]} styles, this model {styles}", status=2)
+    elif shape not in ((style_dim,), (n_latent, style_dim)):
         wanted = f"[{style_dim}] or [{n_latent}, {style_dim}]"
         raise UserError(f"{where}: its vector is {list(shape)}, this model takes {wanted}", status=2)
     if direction.generator and generator and direction.generator != generator:

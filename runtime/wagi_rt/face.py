@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wagi_rt import directions, files, naive, pictures
+from wagi_rt import files, naive, pictures
 from wagi_rt.directions import Direction
 from wagi_rt.errors import UserError
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Face:
     """A picture as the model knows it, made by Session.open; threads may share it as they may the session.
 
-    ws: [n_latent, style_dim] float32. kept: what its edits start from, a batch of one (Session.encode).
+    ws: float32, [n_latent, style_dim], and rows of style offsets where the model takes them. kept: what its
+    edits start from, a batch of one (Session.encode).
     """
 
     def __init__(self, session: Session, kept: Tensors, prepared: Prepared) -> None:
@@ -44,12 +45,26 @@ class Face:
         """The naive inversion at the residual's resolution."""
         return pictures.to_uint8(self.kept["naive_r"])[0]
 
-    def edit(self, strengths: Mapping[str | Direction, float] | None = None, /, **more: float) -> Result:
+    def edit(
+        self,
+        strengths: Mapping[str | Direction, float] | None = None,
+        /,
+        *,
+        text: str | None = None,
+        neutral: str | None = None,
+        text_strength: float = 1,
+        **more: float,
+    ) -> Result:
         """The picture with more of some attributes: `edit({"smile": 1, "yaw": -0.3})` or `edit(smile=1)`.
 
         Keys are names of the bundle's directions, or directions read from files. Strengths outside the range
         that was measured are applied, with a note. UserError (status 2) for what is unknown or no number.
+        text, neutral: also towards one text from another, where the bundle has a text model:
+        `edit(text="a smiling man", neutral="a man")`.
         """
+        if text is not None:
+            direction = self.session.text_direction(text, neutral)
+            strengths = {**(strengths or {}), direction: text_strength}
         wanted = resolve(self.session, {**(strengths or {}), **dict[str | Direction, float](more.items())})
         return self.render(self.ws + shift(self.session.manifest, wanted), range_notes(wanted))
 
@@ -60,12 +75,13 @@ class Face:
         files.write_atomic(Path(path), latents.content(self.session.manifest, self.kept, self.prepared))
 
     def render(self, ws: np.ndarray, notes: list[str] | None = None) -> Result:
-        """The picture at latents [n_latent, style_dim] of your own."""
-        manifest = self.session.manifest
+        """The picture at latents of your own, of the shape Manifest.latents or [n_latent, style_dim]."""
+        wanted = self.session.manifest.latents
         ws = np.asarray(ws, np.float32)
-        if ws.shape != (manifest.n_latent, manifest.style_dim):
-            wanted = [manifest.n_latent, manifest.style_dim]
-            raise UserError(f"latents must be {wanted}, these are {list(ws.shape)}", status=2)
+        if ws.shape == (self.session.manifest.n_latent, wanted[1]):
+            ws = np.pad(ws, ((0, wanted[0] - len(ws)), (0, 0)))  # no offsets
+        if ws.shape != wanted:
+            raise UserError(f"latents must be {list(wanted)}, these are {list(ws.shape)}", status=2)
         edited = self.session.edit(self.kept, ws[None])
         result = self.session.results(edited, [self.prepared])[0]
         result.notes = [*self.notes, *(notes or [])]
@@ -80,9 +96,7 @@ def resolve(session: Session, strengths: Mapping[str | Direction, float]) -> Wan
     manifest, found = session.manifest, []
     for key, strength in strengths.items():
         if isinstance(key, Direction):
-            directions.require_fit(
-                key, manifest.n_latent, manifest.style_dim, manifest.generator, f"direction '{key.name}'"
-            )
+            manifest.require_fit(key, f"direction '{key.name}'")
             direction = key
         else:
             direction = session.direction(key)
@@ -94,11 +108,11 @@ def resolve(session: Session, strengths: Mapping[str | Direction, float]) -> Wan
     return found
 
 
-def shift(manifest: Manifest, wanted: Wanted) -> np.ndarray:  # => [n_latent, style_dim]
+def shift(manifest: Manifest, wanted: Wanted) -> np.ndarray:  # => Manifest.latents
     """The step in the latents of all of them together."""
-    total = np.zeros((manifest.n_latent, manifest.style_dim), np.float32)
+    total = np.zeros(manifest.latents, np.float32)
     for direction, strength in wanted:
-        total += direction.shift(strength, manifest.n_latent)
+        total += direction.shift(strength, manifest.n_latent, manifest.latents)
     return total
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wagi_rt import chain, directions, files, integrity
 from wagi_rt.chain import EDIT, PIPELINE, Chain, Shapes, Step
 from wagi_rt.directions import Direction
+from wagi_rt.entries import Graph as Graph
+from wagi_rt.entries import NaiveErrors as NaiveErrors
+from wagi_rt.entries import Packed, Text
 from wagi_rt.errors import UserError, printable
 from wagi_rt.fields import Fields, parse
 from wagi_rt.files import file_sha256 as file_sha256
@@ -26,35 +27,6 @@ SCHEMA, OLDER = 3, (2,)  # a bundle of schema 2 has ADA, no graph `edit` and no 
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
-
-
-class Graph(NamedTuple):
-    """One ONNX file; inputs and outputs are float32 with a dynamic batch N in front."""
-
-    file: str
-    sha256: str
-    inputs: Shapes
-    outputs: Shapes
-    tolerance: float  # largest absolute difference from PyTorch in FP32 that the export accepts
-    limit_psnr_db: float  # least PSNR against FP32 that an engine of this graph must reach
-    parity: Mapping[str, float] = MappingProxyType({})  # measured at export: max_abs, psnr_db
-    max_activation: float | None = None  # largest absolute value inside the graph, measured on data
-
-
-class NaiveErrors(NamedTuple):
-    """Mean squared errors of the naive inversions of held-out pictures, at the residual's resolution."""
-
-    count: int  # type: ignore[assignment]
-    mean: float
-    quantiles: Mapping[float, float]  # share of the pictures below -> error
-
-
-class Packed(NamedTuple):
-    """A direction in a bundle: its file, and what it was measured to do (its vector is not read yet)."""
-
-    file: str
-    sha256: str
-    facts: Direction
 
 
 class Manifest(NamedTuple):
@@ -84,6 +56,13 @@ class Manifest(NamedTuple):
     generator: str  # the hash of the generator in whose latents directions and kept pictures live
     directions: dict[str, Packed]
     naive_errors: NaiveErrors | None
+    styles: int  # channels of the offsets of styles that graphs take behind the latents; 0: none
+    text: Text | None
+
+    @property
+    def latents(self) -> tuple[int, int]:
+        """The shape of `ws`: n_latent rows, then those that hold the offsets of styles."""
+        return self.n_latent + -(-self.styles // self.style_dim), self.style_dim
 
     @property
     def kind(self) -> tuple[str, bool, bool]:
@@ -124,8 +103,7 @@ class Manifest(NamedTuple):
     @property
     def shapes(self) -> Shapes:
         """Every tensor of the chains, shapes without the batch."""
-        latents = (self.n_latent, self.style_dim)
-        return chain.shapes(self.size, self.resolution, latents, self.graphs["prefix"].outputs)
+        return chain.shapes(self.size, self.resolution, self.latents, self.graphs["prefix"].outputs)
 
     def tensors(self, step: Step) -> tuple[Shapes, Shapes]:
         """(inputs, outputs) of a graph or of a function of chain.GLUE, under its own names."""
@@ -148,8 +126,12 @@ class Manifest(NamedTuple):
             raise directions.unknown(name, self.directions)
         path = self.folder / self.directions[name].file
         found = directions.read(path)
-        directions.require_fit(found, self.n_latent, self.style_dim, self.generator, str(path))
+        self.require_fit(found, str(path))
         return found
+
+    def require_fit(self, direction: Direction, where: str) -> None:
+        """UserError (status 2) for a direction that does not belong to this model."""
+        directions.require_fit(direction, self.n_latent, self.style_dim, self.generator, where, self.styles)
 
     @property
     def total_bytes(self) -> int:
@@ -183,6 +165,7 @@ def read(bundle: str | os.PathLike[str] | None = None, thorough: bool = False) -
     manifest = _Checker(path).manifest(data, folder, hashlib.sha256(raw).hexdigest())
     graphs = [graph.file for graph in manifest.graphs.values()]
     packed = {one.file: one.sha256 for one in manifest.directions.values()}
+    packed |= manifest.text.hashes if manifest.text else {}
     integrity.check(folder, {**manifest.hashes, **packed}, graphs, thorough)
     return manifest
 
@@ -240,6 +223,8 @@ class _Checker(Fields):
             generator=str(self.get(data, "generator", str)) if schema == SCHEMA else "",
             directions=self.directions(data) if "directions" in data else {},
             naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
+            styles=self.positive(data, "styles") if "styles" in data else 0,
+            text=self.text(data) if "text" in data else None,
         )
         self.contract(manifest)
         return manifest
@@ -272,6 +257,20 @@ class _Checker(Fields):
             file = self.file(self.get(entry, "file", str, f"{where}."), f"key '{where}.file'")
             found[name] = Packed(file, self.hash(entry.get("sha256"), f"key '{where}.sha256'"), facts)
         return found
+
+    def text(self, data: dict[str, Any]) -> Text:
+        """{"name", "tokens", "context", "vocabulary": {"file", "sha256"}, "relevance": the same}."""
+        found, names, hashes = self.get(data, "text", dict), {}, {}
+        for key in ("vocabulary", "relevance"):
+            entry, where = self.get(found, key, dict, "text."), f"text.{key}."
+            names[key] = self.file(self.get(entry, "file", str, where), f"key '{where}file'")
+            hashes[names[key]] = self.hash(entry.get("sha256"), f"key '{where}sha256'")
+        tokens = self.get(found, "tokens", str, "text.")
+        graph = data["graphs"].get("text", {})
+        if tokens not in ("words", "pairs") or not graph or "styles" not in data:
+            raise self.fail("key 'text' needs tokens words or pairs, a graph `text`, and styles")
+        context = self.positive(found, "context")
+        return Text(self.get(found, "name", str, "text."), tokens, context, hashes=hashes, **names)
 
     def naive_errors(self, data: dict[str, Any]) -> NaiveErrors:
         found, where = self.get(data, "naive_errors", dict), "naive_errors."

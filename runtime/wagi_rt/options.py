@@ -103,6 +103,13 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     add("--from", dest="kept", nargs="+", metavar="FILE",
         help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
     _add_edits(edit)
+    add("--text", metavar="TEXT",
+        help='towards a text, where the bundle has a text model: "a man with a hat"')  # fmt: skip
+    add("--neutral", metavar="TEXT", help='the text that --text changes (default "a face")')
+    add("--text-strength", type=values.number, default=1.0, metavar="X",
+        help="how far; negative: away from the text (default 1)")  # fmt: skip
+    add("--text-threshold", type=values.number, metavar="X",
+        help="share of the largest below which a style stays as it is (default 0.1)")  # fmt: skip
     add("--sweep", metavar="NAME=FROM:TO:COUNT",
         help="one attribute in steps, side by side or animated (.gif, .mp4); NAME or a file")  # fmt: skip
     add("--list", action="store_true", help="the model's directions, and what they were measured to do")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from wagi_rt.backends import NAMES
 
@@ -28,6 +29,16 @@ def seconds(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not '{text}'")
+    return value
+
+
+def number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
     return value
 
 

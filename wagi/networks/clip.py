@@ -107,7 +107,7 @@ class TextTower(nn.Module):
         self.transformer = Transformer(size.width, size.layers, quick)
         self.ln_final = nn.LayerNorm(size.width)
         self.text_projection = nn.Parameter(torch.randn(size.width, size.features) * size.width**-0.5)
-        mask = torch.full((size.context, size.context), -1e9).triu(1)
+        mask = torch.full((size.context, size.context), -1e4).triu(1)
         self.register_buffer("mask", mask, persistent=False)
 
     def encode_text(self, tokens: Tensor) -> Tensor:  # N,context => N,F

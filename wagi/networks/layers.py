@@ -189,10 +189,12 @@ class ModulatedConv2d(nn.Module):
         if upsample:
             self.blur = Blur(pad=(1, 1), gain=4)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # N,C,H,W ; N,style_dim => N,C',H',W'
+    def forward(self, x: Tensor, w: Tensor, offset: Tensor | None = None) -> Tensor:
+        """x [N, C, H, W], w [N, style_dim] => [N, C', H', W']; offset [N, C]: what is added to the style."""
         # Style and demodulation stay in float32 under autocast: their squares leave half precision.
         with torch.autocast(x.device.type, enabled=False):
             s = self.modulation(w.to(self.weight.dtype))
+            s = s if offset is None else s + offset
             weight = self.weight[0] * self.scale
             if self.demodulate:
                 d = torch.rsqrt(s.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8)
@@ -222,8 +224,8 @@ class StyledConv(nn.Module):
         self.noise = NoiseInjection()
         self.activate = FusedLeakyReLU(out_ch)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        return self.activate(self.noise(self.conv(x, w), noise))
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor, offset: Tensor | None = None) -> Tensor:
+        return self.activate(self.noise(self.conv(x, w, offset), noise))
 
 
 class ConvLayer(nn.Sequential):

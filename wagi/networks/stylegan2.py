@@ -17,8 +17,8 @@ class ToRGB(nn.Module):
             self.upsample = Upsample()
         self.conv = ModulatedConv2d(in_ch, 3, kernel, style_dim, demodulate=False)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # N,C,H,W ; N,style_dim => N,3,H,W
-        return self.conv(x, w) + self.bias
+    def forward(self, x: Tensor, w: Tensor, offset: Tensor | None = None) -> Tensor:  # => N,3,H,W
+        return self.conv(x, w, offset) + self.bias
 
     def resample(self, skip: Tensor) -> Tensor:  # N,3,H/2,W/2 => N,3,H,W
         return self.upsample(skip)

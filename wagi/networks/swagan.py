@@ -25,6 +25,7 @@ from wagi.networks.layers import (
     Upsample,
     channels,
 )
+from wagi.networks.style_space import StyleSpace
 
 NO_GATES = Gates({}, {})
 
@@ -67,8 +68,8 @@ class ToWavelets(nn.Module):
             self.dwt = HaarTransform()
         self.conv = ModulatedConv2d(in_ch, 12, kernel, style_dim, demodulate=False)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # N,C,H,W ; N,style_dim => N,12,H,W
-        return self.conv(x, w) + self.bias
+    def forward(self, x: Tensor, w: Tensor, offset: Tensor | None = None) -> Tensor:  # => N,12,H,W
+        return self.conv(x, w, offset) + self.bias
 
     def resample(self, skip: Tensor) -> Tensor:  # N,12,H/2,W/2 => N,12,H,W
         """The previous block's coefficients at this block's resolution, by way of the image they describe."""
@@ -77,6 +78,8 @@ class ToWavelets(nn.Module):
 
 class Generator(nn.Module):
     """SWAGAN generator: `ws` [N, n_latent, style_dim] => images [N, 3, size, size], not clamped.
+
+    Behind the n_latent rows, `ws` may hold what is added to the styles (`space`, a StyleSpace).
 
     Args:
         size: image size, a power of two from 32 to 1024.
@@ -124,6 +127,14 @@ class Generator(nn.Module):
                 self.noises.register_buffer(f"noise_{j}", torch.randn(1, 1, res, res))
         self._final()
         self.register_buffer("latent_avg", torch.zeros(style_dim), persistent=False)
+        self.space = self._space()
+
+    def _space(self) -> StyleSpace:
+        layers = [(0, self.conv1), (1, self.to_rgb1)]
+        for i, to_rgb in enumerate(self.to_rgbs):  # latents as above
+            layers += [(2 * i + 1 + j, self.convs[2 * i + j]) for j in (0, 1)] + [(2 * i + 3, to_rgb)]
+        widths = [(latent, layer.conv.weight.shape[2]) for latent, layer in layers]
+        return StyleSpace(widths, self.n_latent, self.style_dim)
 
     def _to_rgb(self, in_ch: int, kernel: int, upsample: bool = True) -> nn.Module:
         return ToWavelets(in_ch, self.style_dim, kernel, upsample)
@@ -175,7 +186,8 @@ class Generator(nn.Module):
     def _conv(self, index: int, x: Tensor, ws: Tensor, noise: Noise) -> Tensor:
         """`convs[index]`, which uses latent and noise number index + 1; even ones double the resolution."""
         noise_map = self._noise(index + 1, x, noise, scale=2 - index % 2)
-        return self.convs[index](x, ws[:, index + 1], noise_map)
+        w, offset = self.space.read(ws, 3 * (index // 2) + 2 + index % 2)
+        return self.convs[index](x, w, noise_map, offset)
 
     def _finish_block(self, state: State, ws: Tensor, res: int, gates: Gates, noise: Noise) -> State:
         """The rest of a block after its up-convolution: gate, second convolution, tWavelets, gate, skip."""
@@ -183,14 +195,15 @@ class Generator(nn.Module):
         x = gate(state.x, gates.features.get(res))
         x = self._conv(2 * i + 1, x, ws, noise)
         to_rgb: ToWavelets = self.to_rgbs[i]  # type: ignore[assignment]
-        coefficients = gate(to_rgb(x, ws[:, 2 * i + 3]), gates.wavelets.get(res))
+        coefficients = gate(to_rgb(x, *self.space.read(ws, 3 * i + 4)), gates.wavelets.get(res))
         return State(x, coefficients + to_rgb.resample(state.skip))
 
     def prefix(self, ws: Tensor, resolution: int, noise: Noise = "stored") -> State:
         """Everything up to and including the up-convolution of block `resolution`."""
         x = self.input(ws.shape[0])
-        x = self.conv1(x, ws[:, 0], self._noise(0, x, noise, scale=1))
-        state = State(x, self.to_rgb1(x, ws[:, 1]))
+        w, offset = self.space.read(ws, 0)
+        x = self.conv1(x, w, self._noise(0, x, noise, scale=1), offset)
+        state = State(x, self.to_rgb1(x, *self.space.read(ws, 1)))
         for i, res in enumerate(self.resolutions):
             state = State(self._conv(2 * i, state.x, ws, noise), state.skip)
             if res == resolution:

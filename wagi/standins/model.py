@@ -9,21 +9,15 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity, interpolate, normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 from wagi import checkpoint
 from wagi.features import load_weights
+from wagi.networks.clip import to_size
 from wagi.portraits import NUM_PARAMETERS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 WIDTHS = (16, 32, 64, 96)
-
-
-def to_size(images: Tensor, size: int) -> Tensor:  # N,3,S,S => N,3,size,size
-    """Area means from larger images, bilinear from smaller ones."""
-    if images.shape[-1] < size:
-        return interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-    return adaptive_avg_pool2d(images, size)
 
 
 def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -107,7 +101,7 @@ def _unit(x: Tensor) -> Tensor:
     return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10)
 
 
-Standin = TypeVar("Standin", PortraitsID, PortraitsFeatures)
+Standin = TypeVar("Standin", bound=nn.Module)
 
 
 def load(kind: type[Standin], path: Path | None = None) -> Standin:
@@ -115,8 +109,8 @@ def load(kind: type[Standin], path: Path | None = None) -> Standin:
 
     UserError when the file is not its own.
     """
-    path = path or WEIGHTS / kind.file
-    state = load_weights(path, "stand-in", kind.file)
+    path = path or WEIGHTS / str(kind.file)
+    state = load_weights(path, "stand-in", str(kind.file))
     network = kind()
     checkpoint.load_state(network, {key: _wide(value) for key, value in state.items()}, str(path))
     return network.eval().requires_grad_(False)

@@ -63,7 +63,7 @@ def fit(
     module.eval()
 
 
-def _reframed(images: Tensor) -> Tensor:
+def reframed(images: Tensor) -> Tensor:
     """Moved by up to SHIFT pixels, one shift for the batch, the border repeated."""
     size = images.shape[-1]
     top, left = torch.randint(0, 2 * SHIFT + 1, (2,)).tolist()
@@ -86,12 +86,12 @@ def train_attributes(data: str, run: Path, steps: int, batch: int, lr: float, se
 
     def loss_at(step: int) -> Tensor:
         items = [portraits.get(index) for index, _ in order(step)]
-        images = _reframed(torch.stack([item["image"] for item in items]))
+        images = reframed(torch.stack([item["image"] for item in items]))
         return mse_loss(network.predict(images), torch.stack([item["params"] for item in items]))
 
     settings = {"data": data, "count": len(portraits), "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     fit(network, loss_at, steps, lr, run, settings)
-    return _finish(network, run, settings, lambda stored: verify_attributes(stored, portraits, held))
+    return finish(network, run, settings, lambda stored: verify_attributes(stored, portraits, held))
 
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def verify_attributes(network: PortraitsFeatures, portraits: PortraitMemmap, hel
     areas, column = {}, len(CONTINUOUS)
     for name in CATEGORIES:
         of_option = [
-            _area(values[:, k] > 0, predicted[:, k]) for k in range(column, column + len(options(name)))
+            area(values[:, k] > 0, predicted[:, k]) for k in range(column, column + len(options(name)))
         ]
         known = [area for area in of_option if area is not None]
         areas[name] = round(float(np.mean(known)), 3) if known else None
@@ -156,13 +156,13 @@ def train_identity(
 
     def loss_at(step: int) -> Tensor:
         indices = np.array([index for index, _ in order(step)])
-        embeddings = network.embed(_reframed(to_float(pixels[indices])))
+        embeddings = network.embed(reframed(to_float(pixels[indices])))
         return head(embeddings, torch.from_numpy(indices // people.views))
 
     settings = {"data": data, "init": bool(init), "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     fit(nn.ModuleList([network, head]), loss_at, steps, lr, run, settings)
     seen = views[:held], yaws[:held]
-    return _finish(network, run, settings, lambda stored: verify_identity(stored, *seen))
+    return finish(network, run, settings, lambda stored: verify_identity(stored, *seen))
 
 
 @torch.no_grad()
@@ -176,8 +176,8 @@ def verify_identity(network: PortraitsID, views: np.ndarray, yaws: np.ndarray) -
     turned = np.abs(yaws.reshape(-1)[first] - yaws.reshape(-1)[second]) > TURNED
     return {
         "held_out": int(count),
-        "auc": _area(same, cosine),
-        "auc_turned": _area(same[turned], cosine[turned]),
+        "auc": area(same, cosine),
+        "auc_turned": area(same[turned], cosine[turned]),
         "cosine_same": round(float(cosine[same].mean()), 3),
         "cosine_different": round(float(cosine[~same].mean()), 3),
     }
@@ -186,7 +186,7 @@ def verify_identity(network: PortraitsID, views: np.ndarray, yaws: np.ndarray) -
 # ------------------------------------------------------------------------------------------------- both
 
 
-def _area(truth: np.ndarray, score: np.ndarray) -> float | None:
+def area(truth: np.ndarray, score: np.ndarray) -> float | None:
     """Area under the ROC curve; None where only one of the two classes is there."""
     from sklearn.metrics import roc_auc_score
 
@@ -195,7 +195,7 @@ def _area(truth: np.ndarray, score: np.ndarray) -> float | None:
     return round(float(roc_auc_score(truth, score)), 4)
 
 
-def _finish(network: Standin, run: Path, settings: dict, verify: Callable[[Standin], dict]) -> dict:
+def finish(network: Standin, run: Path, settings: dict, verify: Callable[[Standin], dict]) -> dict:
     """Store in half precision, and verify what was stored."""
     path = run / network.file
     save(network, path)

@@ -49,11 +49,11 @@ def edit(args: Namespace) -> int:
         decoding.allow_pixels(args.max_pixels)
     args.inputs = _inputs(args)
     wanted = read_edits(bundle, args.set, args.direction)
+    wanted += _by_text(bundle, args)
     sweep = _sweep(bundle, args.sweep) if args.sweep else None
     if not wanted and not sweep:
-        raise UserError(
-            "nothing to edit; use --set NAME=STRENGTH, --direction FILE=STRENGTH or --sweep", status=2
-        )
+        ways = "--set NAME=STRENGTH, --direction FILE=STRENGTH, --text TEXT or --sweep"
+        raise UserError(f"nothing to edit; use {ways}", status=2)
     check_face_options(args)
     if videos.is_moving(args.inputs, None if sweep else args.output):
         from wagi_rt.commands.clips import edit_clip
@@ -166,9 +166,21 @@ def _from_files(bundle: Manifest, texts: Sequence[str]) -> Wanted:
     found = []
     for text, path, value in _split("--direction", texts):
         direction = directions.read(path)
-        directions.require_fit(direction, bundle.n_latent, bundle.style_dim, bundle.generator, path)
+        bundle.require_fit(direction, path)
         found.append((direction, _strength("--direction", text, value)))
     return found
+
+
+def _by_text(bundle: Manifest, args: Namespace) -> Wanted:
+    """--text TEXT, and what belongs to it."""
+    if args.text is None:
+        if args.neutral is not None or args.text_threshold is not None:
+            raise UserError("--neutral, --text-threshold: go with --text TEXT", status=2)
+        return []
+    from wagi_rt import worded
+
+    given = args.text, args.neutral, args.text_threshold
+    return [(worded.found_alone(bundle, args.backend, *given), args.text_strength)]
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str, str]]:

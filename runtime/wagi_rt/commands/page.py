@@ -56,7 +56,9 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
     for name in [graph["file"] for graph in model["graphs"].values()] + sorted(manifest.files):
         contents[name] = (manifest.folder / name).read_bytes()
     for direction in model["directions"]:
-        contents[direction["file"]] = manifest.direction(direction["name"]).vector.astype("<f4").tobytes()
+        found = manifest.direction(direction["name"])
+        step = found.shift(1, manifest.n_latent, manifest.latents) if manifest.styles else found.vector
+        contents[direction["file"]] = step.astype("<f4").tobytes()
     packed = [_element("file", name, gzip.compress(content, mtime=0)) for name, content in contents.items()]
     samples = sorted((manifest.folder / "samples").glob("*.png"))
     packed += [_element("sample", path.name, path.read_bytes()) for path in samples]
