@@ -6,7 +6,7 @@ tWavelets 2r-3, which the next block's up-convolution shares.
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +130,7 @@ class Generator(nn.Module):
         self.space = self._space()
 
     def _space(self) -> StyleSpace:
-        layers = [(0, self.conv1), (1, self.to_rgb1)]
+        layers: list[tuple[int, Any]] = [(0, self.conv1), (1, self.to_rgb1)]
         for i, to_rgb in enumerate(self.to_rgbs):  # latents as above
             layers += [(2 * i + 1 + j, self.convs[2 * i + j]) for j in (0, 1)] + [(2 * i + 3, to_rgb)]
         widths = [(latent, layer.conv.weight.shape[2]) for latent, layer in layers]

@@ -109,8 +109,9 @@ def load(kind: type[Standin], path: Path | None = None) -> Standin:
 
     UserError when the file is not its own.
     """
-    path = path or WEIGHTS / str(kind.file)
-    state = load_weights(path, "stand-in", str(kind.file))
+    name: str = kind.file  # type: ignore[attr-defined]
+    path = path or WEIGHTS / name
+    state = load_weights(path, "stand-in", name)
     network = kind()
     checkpoint.load_state(network, {key: _wide(value) for key, value in state.items()}, str(path))
     return network.eval().requires_grad_(False)

@@ -197,7 +197,7 @@ def area(truth: np.ndarray, score: np.ndarray) -> float | None:
 
 def finish(network: Standin, run: Path, settings: dict, verify: Callable[[Standin], dict]) -> dict:
     """Store in half precision, and verify what was stored."""
-    path = run / network.file
+    path = run / str(network.file)
     save(network, path)
     report = {"network": network.file, "settings": settings} | verify(load(type(network), path))
     write_json(run / "verification.json", report)
