@@ -8,6 +8,9 @@ from safetensors import safe_open
 
 import wagi_rt.directions
 from wagi import checkpoint, convert
+from wagi.config import ModelConfig
+from wagi.conversion.public_directions import require_fit
+from wagi.errors import UserError
 
 
 def run(*arguments) -> int:
@@ -30,6 +33,23 @@ def test_interfacegan(tmp_path, shape, suffix):
     direction = wagi_rt.directions.read(out)  # the runtime takes it as it is
     assert direction.name == "smile" and np.array_equal(direction.vector, value.reshape(-1, 8).squeeze())
     assert words["made_for"] == "stylegan2" and words["styles"] == ("18" if len(shape) == 3 else "all")
+
+
+def test_stylespace(tmp_path):
+    """The 9088 channels of a StyleGAN2 of 1024 px; another generator's, and another family's, are refused."""
+    value = np.random.default_rng(1).standard_normal((1, 9088)).astype(np.float32)
+    np.save(tmp_path / "gaze.npy", value)
+    assert run(tmp_path / "gaze.npy", "-o", tmp_path / "gaze.safetensors") == 0
+    direction = wagi_rt.directions.read(tmp_path / "gaze.safetensors")
+    assert direction.space == wagi_rt.directions.STYLE and np.array_equal(direction.vector, value[0])
+    facts = {"space": "style", "channels": "9088", "made_for": "stylegan2"}
+    require_fit(facts, ModelConfig(size=1024, generator="stylegan2"), "gaze")
+    for config, message in (
+        (ModelConfig(size=512, generator="stylegan2"), "9088 styles, the generator has 8960"),
+        (ModelConfig(size=1024, generator="swagan"), "StyleGAN2 directions do not fit a SWAGAN"),
+    ):
+        with pytest.raises(UserError, match=message):
+            require_fit(facts, config, "gaze")
 
 
 def test_ganspace(tmp_path, capsys):

@@ -106,9 +106,9 @@ def refused(capsys, source, status: int = 1) -> str:
     return text
 
 
-def test_stylespace_boundaries(tmp_path, capsys):
+def test_w_plus_laid_flat(tmp_path, capsys):
     np.save(tmp_path / "s.npy", np.zeros((1, 9216), np.float32))
-    assert "StyleSpace boundary" in refused(capsys, tmp_path / "s.npy")
+    assert "9216 numbers per row are W+ laid flat" in refused(capsys, tmp_path / "s.npy")
 
 
 def test_lpips_for_squeezenet(tmp_path, capsys):

@@ -11,17 +11,19 @@ from torch import Tensor
 from wagi.config import ModelConfig
 from wagi.conversion.sources import Source, tensor, tensors
 from wagi.errors import UserError
-from wagi_rt.directions import SUFFIX, Direction, content
+from wagi.networks.build import build_part
+from wagi_rt.directions import STYLE, SUFFIX, Direction, content
 from wagi_rt.files import write_atomic
 
 _UNIT = "one standard deviation of W"
-_WIDEST = 4096  # numbers of a latent; StyleSpace has some 9000
+_WIDEST, _W = 4096, 512  # most numbers of a latent, and those of public ones; StyleSpace has 9088 channels
 
 
 def boundary(source: Source) -> dict[str, Any]:
     """A direction [D] for all styles or [n, D], from [D], [1, D], [n, D], [1, n, D] or [n, 1, D].
 
-    Its file is a direction of the runtime (wagi_rt.directions), whose measurements nobody knows.
+    One in style space [C] from [1, C], the channels of all layers as they run (StyleSpace). Its file is a
+    direction of the runtime (wagi_rt.directions), whose measurements nobody knows.
     """
     where, found = str(source.path), source.content
     if isinstance(found, Mapping):
@@ -38,10 +40,11 @@ def boundary(source: Source) -> dict[str, Any]:
     if value.ndim == 3 and 1 in value.shape[:2]:
         value = value.reshape(-1, value.shape[2])
     if value.ndim == 2 and value.shape[1] > _WIDEST:
-        raise UserError(
-            f"{where}: {value.shape[1]} numbers per row: a StyleSpace boundary (the channels of all layers), "
-            "or W+ laid flat; give a direction in W, [1, D] or [1, styles, D]"
-        )
+        if len(value) > 1 or not value.shape[1] % _W:
+            what = f"{value.shape[1]} numbers per row are W+ laid flat, or many boundaries"
+            raise UserError(f"{where}: {what}; give [1, D], [1, styles, D] or StyleSpace's [1, channels]")
+        facts = {"space": STYLE, "channels": str(value.shape[1]), **_made_for(source)}
+        return {"flat": {"vector": value[0].contiguous()}, "facts": facts}
     if value.ndim != 2 or not 1 <= len(value) <= 18 or value.shape[1] < 2:
         raise UserError(f"{where}: shape {list(found.shape)}, a direction has [1, D] or [1, styles, D]")
     facts = {"styles": "all" if len(value) == 1 else str(len(value)), "style_dim": str(value.shape[1])}
@@ -93,6 +96,12 @@ def require_fit(facts: Mapping[str, str], config: ModelConfig, where: str) -> No
             f"{where}: {mismatch(facts['made_for'], config)}; if this file was computed for the generator, "
             f"say so with --made-for {config.generator}"
         )
+    if facts.get("space"):
+        with torch.device("meta"):
+            channels = build_part(config, "generator").space.channels
+        if facts["channels"] != str(channels):
+            raise UserError(f"{where}: {facts['channels']} styles, the generator has {channels}")
+        return
     if int(facts["style_dim"]) != config.style_dim:
         raise UserError(f"{where}: {facts['style_dim']} dimensions, the generator's W has {config.style_dim}")
     if styles != "all" and int(styles) != latents:
