@@ -63,7 +63,9 @@ class Face:
         `edit(text="a smiling man", neutral="a man")`.
         """
         if text is not None:
-            direction = self.session.text_direction(text, neutral)
+            from wagi_rt import worded
+
+            direction = worded.of_session(self.session, text, neutral)
             strengths = {**(strengths or {}), direction: text_strength}
         wanted = resolve(self.session, {**(strengths or {}), **dict[str | Direction, float](more.items())})
         return self.render(self.ws + shift(self.session.manifest, wanted), range_notes(wanted))

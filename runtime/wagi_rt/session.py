@@ -237,17 +237,6 @@ class Session(Closing):
             self._directions[name] = self.manifest.direction(name)
         return self._directions[name]
 
-    def text_direction(
-        self, text: str, neutral: str | None = None, threshold: float | None = None
-    ) -> Direction:
-        """The direction from a text (None: the text model's own) towards another: see wagi_rt.worded."""
-        from wagi_rt import worded
-
-        if self.backend_name == "trt":  # has no plan of the text graph
-            return worded.found_alone(self.manifest, "onnx", text, neutral, threshold)
-        given = neutral or worded.NEUTRAL, worded.THRESHOLD if threshold is None else threshold
-        return worded.direction(self.manifest, self.engine.run, text, *given)
-
     def warm_up(self, batch: int) -> None:
         """Run once on grey images, so that the first real batch of this size finds everything set up."""
         self.restore(np.zeros((batch, 3, self.size, self.size), np.float32))

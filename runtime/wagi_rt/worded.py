@@ -15,6 +15,7 @@ from wagi_rt.texts import BytePairs, Words, read_merges
 if TYPE_CHECKING:
     from wagi_rt.entries import Text
     from wagi_rt.manifest import Manifest
+    from wagi_rt.session import Session
 
 GRAPH, NEUTRAL, THRESHOLD = "text", "a face", 0.1
 KINDS = ("words", "pairs")
@@ -66,6 +67,16 @@ def direction(
     vector = (step * deviation).astype(np.float32)
     found = Direction("text", vector, unit, generator=manifest.generator, space=STYLE)
     return found._replace(note=_model(manifest).name)
+
+
+def of_session(
+    session: Session, text: str, neutral: str | None = None, threshold: float | None = None
+) -> Direction:
+    """The direction, by the session's engine; TensorRT has no plan of the text graph."""
+    if session.backend_name == "trt":
+        return found_alone(session.manifest, "onnx", text, neutral, threshold)
+    given = NEUTRAL if neutral is None else neutral, THRESHOLD if threshold is None else threshold
+    return direction(session.manifest, session.engine.run, text, *given)
 
 
 def found_alone(
