@@ -17,7 +17,7 @@ import torch
 from export.activations import MOST_FOR_HALF, largest_activations
 from export.comparison import compare
 from export.graphs import Graph, aligner, build_graphs, chains, tensor_shapes
-from export.packing import pack, pack_text, text_graph
+from export.packing import pack, text_graph
 from export.parity import make_probes, reference
 from export.pipeline import join
 from export.rows import Recorded, Row, failure
@@ -119,10 +119,8 @@ def export_model(
     check_opset(opset)
     model = model.float().cpu().eval()
     styles |= text is not None or any(one.space == STYLE for one in (directions or {}).values())
-    limits = {
-        "tolerance": TOLERANCES[precision] if atol is None else atol,
-        "limit_psnr_db": LIMITS_DB[precision],
-    }
+    tolerance = TOLERANCES[precision] if atol is None else atol
+    limits = {"tolerance": tolerance, "limit_psnr_db": LIMITS_DB[precision]}
     beside: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -135,15 +133,12 @@ def export_model(
         if text:
             graphs[GRAPH], wanted[GRAPH] = text_graph(text)
         largest = _measure(graphs, wanted, precision)
-        parts = traced or trace_one_by_one(graphs, opset, report)
-        write_graphs(parts, model, beside, precision, styles)
-        versions = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
-        described = {**(source or {}), **versions, "probes": make_probes(results, PARITY_SEED)}
+        write_graphs(traced or trace_one_by_one(graphs, opset, report), model, beside, precision, styles)
+        described = {**(source or {}), "torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
+        described["probes"] = make_probes(results, PARITY_SEED)
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
         manifest |= {"styles": model.generator.space.channels} if styles else {}
-        manifest["directions"] = pack(directions or {}, manifest, beside)
-        manifest |= {"text": pack_text(text, manifest, beside)} if text else {}
-        manifest |= _naive_errors(model, heldout)
+        manifest |= pack(directions or {}, text, manifest, beside) | _naive_errors(model, heldout)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
         with OrtEngine(manifests.read(beside)) as engine:

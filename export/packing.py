@@ -16,8 +16,19 @@ from wagi_rt.manifest import file_sha256
 from wagi_rt.worded import GRAPH
 
 
-def pack(directions: Mapping[str, Direction], manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Write the directions beside the graphs; their manifest entries. UserError for one that does not fit."""
+def pack(
+    directions: Mapping[str, Direction], text: TextModel | None, manifest: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write directions and text model beside the graphs => what the manifest says of them. UserError for one
+    that does not fit."""
+    found = {"directions": pack_directions(directions, manifest, folder)}
+    return found | ({"text": pack_text(text, manifest, folder)} if text else {})
+
+
+def pack_directions(
+    directions: Mapping[str, Direction], manifest: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write the directions; their manifest entries by name."""
     entries = {}
     for name, direction in directions.items():
         where = f"direction '{name}'"

@@ -186,7 +186,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
          "test_full_detail.py::test_an_edit_against_numpy"),
     ],
     "wagi/networks/swagan.py": [
-        ("gate(to_rgb(x, ws[:, 2 * i + 3])", "gate(to_rgb(x, ws[:, 2 * i + 2])", PUBLISHED),
+        ("(2 * i + 3, to_rgb)]", "(2 * i + 2, to_rgb)]", PUBLISHED),
         ("res * self.feature_scale <= (size or self.size)", "res <= (size or self.size)",
          "test_early_naive.py::test_it_is_a_smaller_generators_image"),
         ("y.var(dim=0, unbiased=False)", "y.var(dim=0)",

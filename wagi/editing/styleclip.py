@@ -86,7 +86,7 @@ def _of_text(name: str) -> bool:
 
 
 def read(folder: Path) -> TextModel:
-    """What `write` kept. Raises UserError."""
+    """A text model that `write` kept. Raises UserError."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         name, tokens, generator = (str(facts[key]) for key in ("name", "tokens", "generator"))
