@@ -9,6 +9,7 @@ EXPERIMENTS: dict[str, str] = {
     "table3": "wagi.experiments.table3",
     "table4": "wagi.experiments.table4",
     "bands": "wagi.experiments.bands",
+    "paper": "wagi.experiments.paper",
     "figure1": "wagi.experiments.figure1",
     "figure2a": "wagi.experiments.figure2a",
     "figure6": "wagi.experiments.figure6",

@@ -20,15 +20,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-@torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     study = ablation.Study.of(args)
     images = study.images()
     chosen, notes = rows.possible(table3.rows_of(study.model), study.model)
     models = {row: checkpoint.load_model(paths[0]) for row, paths in study.trained(chosen).items()}
-    found = {row.label: model.invert(images) for row, model in models.items()}
     zoom = worst(lost(next(iter(models.values())), images))
-    pictures = {"input": images, **{label: one.image for label, one in found.items()}}
+    with torch.no_grad():
+        found = {row.label: model.invert(images).image for row, model in models.items()}
+    pictures = {"input": images, **found}
     path = args.out / "figure10.png"
     write_picture(path, comparison({label: _pairs(each, zoom(each)) for label, each in pictures.items()}))
     print("\n".join([f"{path}: {len(images)} pictures of {args.test}, seed 0", *notes]))

@@ -78,11 +78,8 @@ def layers(
 ) -> Row:
     """A row by the paper's layer indices; HFGI's rows (StyleGAN2) are trained without the wavelet loss."""
     r = model.resolution
-    at = [
-        tuple(r // divisor[i] for i in chosen)
-        for divisor, chosen in ((FEATURES, features), (WAVELETS, wavelets))
-    ]
-    return Row(label, generator, *at, wave_loss=generator == "swagan")
+    lf, lw = tuple(r // FEATURES[i] for i in features), tuple(r // WAVELETS[i] for i in wavelets)
+    return Row(label, generator, lf, lw, wave_loss=generator == "swagan")
 
 
 def possible(rows: Sequence[Row], model: ModelConfig) -> tuple[list[Row], list[str]]:

@@ -1,0 +1,100 @@
+"""`evaluate paper`: every statement is judged by the numbers of its report, and a stopped command goes on."""
+
+import json
+
+import pytest
+
+from wagi import evaluate
+from wagi.experiments import EXPERIMENTS, claims, paper
+
+
+def report(**columns):
+    """Rows A, B, C with these values by column."""
+    rows = [
+        {"row": row, **{name: {"mean": values[k]} for name, values in columns.items()}}
+        for k, row in enumerate("ABC")
+    ]
+    return {"rows": rows}
+
+
+def test_the_best_row():
+    found = report(L2=(3.0, 2.0, 1.0), SSIM=(0.1, 0.9, 0.8))
+    assert claims.best("C", ("L2",))(found)[1] and not claims.best("C", ("L2",), ("SSIM",))(found)[1]
+    assert claims.best("C", ("L2",), ("SSIM",), apart=("B",))(found)[1]
+
+
+def test_a_row_below_another():
+    found = report(L2=(10.0, 8.0, 9.5))
+    assert claims.less("L2", "B", "A", 0.15)(found) == ("L2: B 8, A 10 (-20.0%)", True)
+    assert claims.less("L2", "C", "A", 0.15)(found)[1] is False
+    assert claims.less("L2", "A", "B")(found)[1] is False
+    assert claims.less("L2", "A", "D")(found) == ("D: does not exist at this size", None)
+
+
+def bands_report(hfgi, wagi, ratio):
+    lines = []
+    for method, high in (("HFGI", hfgi), ("WaGI", wagi)):
+        line = {"method": method, "level": 0, "LL / mean of the others": ratio}
+        lines += [
+            {**line, "norm": norm, **dict(zip(("LH", "HL", "HH"), high, strict=True))}
+            for norm in ("L1", "L2")
+        ]
+    return {"rows": lines}
+
+
+def test_bands_and_the_factor_thirty():
+    assert claims.bands(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
+    assert not claims.bands(bands_report((2, 0.5, 2), (1, 1, 1), 30))[1]
+    assert claims.thirty(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
+    assert not claims.thirty(bands_report((2, 2, 2), (1, 1, 1), 6))[1]
+
+
+def test_spectra_and_octaves():
+    def fits(l2, distance):
+        rows = [
+            {"generator": kind, "spectral loss": loss, "L2": l2[k], "spectral distance": distance[k]}
+            for kind in ("stylegan2", "swagan")
+            for k, loss in enumerate(("no", "yes"))
+        ]
+        return {"rows": rows, "notes": ["n"]}
+
+    assert claims.spectral(fits((1, 2), (2, 1))) == ("n", True)
+    assert not claims.spectral(fits((2, 1), (2, 1)))[1] and not claims.spectral(fits((1, 2), (1, 2)))[1]
+    for values, held in (((1, 2, 4), True), ((1, 3, 4), False)):
+        rows = [
+            {"left out": "all levels down to it", "configuration": name, "l2": value}
+            for name, value in zip("ABC", values, strict=True)
+        ]
+        assert claims.octaves({"rows": rows})[1] is held
+
+
+def test_a_stopped_command_goes_on(tmp_path, monkeypatch):
+    """Steps that are done are not run again; the page has each with its command and verdict."""
+    chosen = [step for step in paper.STEPS if step.name in ("figure2a", "figure9")]
+    monkeypatch.setattr(paper, "STEPS", tuple(chosen))
+    words = ["paper", "--out", str(tmp_path), "--pictures", "portraits:5:1"]
+    assert evaluate.main(words) == 0
+    text = (tmp_path / "paper.md").read_text()
+    assert "`python -m wagi.evaluate figure9 --data portraits:5:1 --out" in text
+    assert "| little is lost from A to B, much from B to C | L2, all levels" in text
+    assert "![Figure 2a: bands of a picture](figure2a.png)" in text
+    monkeypatch.setattr(paper, "_experiment", None)
+    assert evaluate.main(words) == 0
+    assert (tmp_path / "paper.md").read_text() == text
+
+
+def test_every_experiment_of_the_paper_has_a_step():
+    steps = {step.name for step in paper.STEPS}
+    assert steps <= EXPERIMENTS.keys()
+    others = {"paper", "edits", "figure5", "samples", "ood", "detail", "flicker"}
+    assert {name for name in EXPERIMENTS if name.startswith(("table", "figure"))} <= steps | others
+
+
+@pytest.mark.slow
+def test_the_whole_paper_at_a_tiny_budget(tmp_path):
+    assert evaluate.main(["paper", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "paper.md").read_text()
+    assert text.count("\n## ") == len(paper.STEPS) and "| - |" in text
+    for step in paper.STEPS:
+        assert (tmp_path / (step.picture or f"{step.name}.png")).is_file(), step.title
+    assert json.loads((tmp_path / "table1.json").read_text())["rows"]

@@ -1,0 +1,215 @@
+"""The whole paper: every table and figure, one after the other, and a page of its statements beside ours.
+
+python -m wagi.evaluate paper --out OUT
+python -m wagi.evaluate paper --out OUT --preset portraits-64 --data DATA --test portraits:9001:128 \\
+    --seeds 3 --kimg 3.2 --generator-kimg 24 --steps 500
+
+OUT/paper.md has for each the command, the paper's statement, our numbers and whether it held. The defaults
+are tiny: they show in minutes that everything runs, and their numbers say nothing. A stopped command goes on.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from wagi import config
+from wagi.experiments.claims import Claim, bands, best, layers, less, octaves, spectral, thirty
+from wagi.experiments.generators import KINDS, generators_parser, require_positive
+from wagi.experiments.runs import digest, kept_json
+from wagi.files import write_text
+
+PORTRAITS = 48  # rendered for training where --data is not given
+BOUNDS = ("naive inversion (E0)", "latent optimisation", "PTI", "IntereStyle's loss")
+BASELINES = ("pSp", "e4e", "ReStyle (e4e)", "HyperStyle", "HFGI", "WaGI")
+HFGI = ("HFGI (lf=7)", "HFGI (lf=7,9,11)")
+VERDICTS = {True: "yes", False: "no", None: "-"}
+PAPERS, NAIVE = "WaGI, nothing faded (the paper)", "naive edit"
+
+
+def parser() -> argparse.ArgumentParser:
+    p = generators_parser("paper", "", trains=False)
+    p.description, p.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
+    p.set_defaults(preset="smoke", test="portraits:9001:4", generator_kimg=0.032)
+    add = p.add_argument
+    add("--seeds", type=int, default=1, metavar="N", help="runs per row, seeds 0 to N-1 (default 1)")
+    add("--kimg", type=float, default=0.016, help="budget of each run of a row (default 0.016)")
+    add("--steps", type=int, default=20, metavar="N", help="of each optimisation of latents (default 20)")
+    add("--pictures", default="portraits:9001:2", metavar="DATA", help="drawn (default portraits:9001:2)")
+    add("--edits", type=int, default=4, metavar="N", help="true edits that are compared (default 4)")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of the inversion stage")
+    return p
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One run through the paper: its options, its folder, and what an earlier step left for a later one."""
+
+    args: argparse.Namespace
+
+    @property
+    def out(self) -> Path:
+        return self.args.out
+
+    def data(self) -> Path:
+        """The training data, rendered once where none are given."""
+        if self.args.data:
+            return Path(self.args.data)
+        from wagi.portraits.dataset import Settings, generate
+
+        folder = self.out / "data"
+        size = config.settings(self.args.preset, "inversion")[0].size
+        generate(folder, Settings(PORTRAITS, size, 1, True), workers=1, progress=False)
+        return folder
+
+    def parts(self) -> list[str]:
+        """The options of whatever has pretrained parts."""
+        args = self.args
+        words = ["--preset", args.preset, "--data", str(self.data()), "--runs", str(self.runs)]
+        words += ["--generator-kimg", repr(args.generator_kimg), "--jobs", str(args.jobs)]
+        words += ["--threads", str(args.threads)] + (["--device", args.device] if args.device else [])
+        given = {kind: getattr(args, kind) for kind in KINDS}
+        return words + [w for kind, path in given.items() if path for w in (f"--{kind}", str(path))]
+
+    @property
+    def runs(self) -> Path:
+        return self.args.runs or self.out / "runs"
+
+    def rows(self) -> list[str]:
+        """The options of whatever trains rows."""
+        words = ["--kimg", repr(self.args.kimg)]
+        return self.parts() + words + [w for text in self.args.set for w in ("--set", text)]
+
+    def measured(self) -> list[str]:
+        """Those of whatever measures them over seeds."""
+        return [*self.rows(), "--seeds", str(self.args.seeds), "--test", self.args.test]
+
+    def drawn(self) -> list[str]:
+        """Those of whatever draws them."""
+        return [*self.rows(), "--test", self.args.pictures]
+
+    def models(self, names: tuple[str, ...] = BASELINES) -> list[str]:
+        """NAME=CHECKPOINT of table 1's rows, seed 0."""
+        lines = json.loads((self.out / "table1.json").read_text())["rows"]
+        runs = {line["row"]: line["runs"][0] for line in lines if line["runs"]}
+        return [f"{name}={self.runs / runs[name] / 'checkpoint.pt'}" for name in names]
+
+    def wagi(self) -> str:
+        return self.models(("WaGI",))[0].partition("=")[2]
+
+
+Words = Callable[[Paper], list[str]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One experiment: the words of its command after its name, and what the paper says of its result."""
+
+    title: str
+    name: str
+    words: Words
+    claims: tuple[Claim, ...]
+    picture: str = ""  # where it is not NAME.png
+
+
+EYE = Claim("for the eye: high-frequency details are kept best by WaGI")
+NUMBERS = ("L2", "L_wave")
+STEPS = (
+    Step("Table 1: systems", "table1",
+         lambda p: [*p.measured(), "--latent-steps", str(p.args.steps), "--tuning-steps", str(p.args.steps)],
+         (Claim("WaGI has the least L2 and L_wave and the highest SSIM of all baselines",
+                best("WaGI", NUMBERS, ("SSIM",), BOUNDS)),)),
+    Step("Table 2: configurations", "table2", Paper.measured,
+         (Claim("B gains a little over A", less("L2", "B", "A")),
+          Claim("C's wavelet loss lowers ADA's L1 by about 19 %", less("L1(ADA)", "C", "B", 0.15)),
+          Claim("D is the best in L2 and SSIM", best("D", ("L2",), ("SSIM",), ("naive inversion",))))),
+    Step("Table 3: fusion layers", "table3", Paper.measured,
+         (Claim("(g), features at l_f = 7 and 9 with wavelets at l_w = 11, is the best", layers),)),
+    Step("Table 4: fusion methods", "table4", Paper.measured,
+         (Claim("HFGI gets worse in L2 with more feature levels", less("L2", *HFGI)),
+          Claim("wavelets at l_w = 11 beat features there",
+                less("L2", "WaGI (lf=7,9 and lw=11)", "WaGI (lf=7,9,11)")))),
+    Step("Figure 1: a noisy picture", "figure1",
+         lambda p: ["--model", *p.models(), "--data", p.args.pictures], (EYE,)),
+    Step("Figure 2a: bands of a picture", "figure2a", lambda p: ["--data", p.args.pictures],
+         (Claim("for the eye: LL has the coarse picture, LH, HL and HH edges"),)),
+    Step("Figures 2b and 7: errors by band", "bands",
+         lambda p: ["--model", *p.models(), "--test", p.args.test],
+         (Claim("WaGI has the least error in each high band", bands),
+          Claim("L1 of LL is around 30 times that of the high bands", thirty))),
+    Step("Figures 4 and 12: inversions", "sheet",
+         lambda p: ["--model", *p.models(), "--data", p.args.pictures, "--blocks", "1"]
+         + ["--out", str(p.out / "figure4.png")],
+         (EYE,), "figure4.png"),
+    Step("Figures 5 and 12: edits against the truth", "edit",
+         lambda p: ["--model", p.wagi(), "--count", str(p.args.edits), "--edits", "yaw+0.3"]
+         + ["--pairs", str(p.out / "pairs")],
+         (Claim("the paper's edit keeps details that the naive edit loses", less("l2", PAPERS, NAIVE)),),
+         "edit-yaw+0.3-oracle.png"),
+    Step("Figure 6: the ablation on pictures", "figure6", Paper.drawn, (EYE,)),
+    Step("Figure 8: the spectral loss", "figure8",
+         lambda p: [*p.parts(), "--steps", str(p.args.steps), "--test", p.args.pictures],
+         (Claim("the spectral term matches spectra and makes pictures worse", spectral),)),
+    Step("Figure 9: octaves left out", "figure9", lambda p: ["--data", p.args.pictures],
+         (Claim("little is lost from A to B, much from B to C", octaves),)),
+    Step("Figure 10: fusion layers on pictures", "figure10", Paper.drawn, (EYE,)),
+    Step("Figure 11: intermediate maps", "figure11",
+         lambda p: ["--model", p.wagi(), "--data", p.args.pictures],
+         (Claim("for the eye: the residual reflects image-wise details precisely"),)),
+)  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    for name in ("seeds", "kimg", "steps", "edits"):
+        require_positive(args, name)
+    paper, parts = Paper(args), []
+    for number, step in enumerate(STEPS, 1):
+        print(f"{step.title} ({number} of {len(STEPS)})", file=sys.stderr, flush=True)
+        words = step.words(paper)
+        words = words if "--out" in words else [*words, "--out", str(args.out)]
+        place = args.out / "steps" / f"{step.name}-{digest(words)}.json"
+        kept_json(place, lambda step=step, words=words: _experiment(step.name, words))  # type: ignore[misc]
+        parts.append("\n".join(section(step, words, args.out)))
+        write_text(args.out / "paper.md", page(args, parts))
+    print(f"{args.out / 'paper.md'}: {len(STEPS)} tables and figures")
+
+
+def _experiment(name: str, words: list[str]) -> dict:
+    from wagi.experiments import EXPERIMENTS
+
+    experiment = import_module(EXPERIMENTS[name])
+    experiment.run(experiment.parser().parse_args(words))
+    return {"experiment": name, "words": words}
+
+
+def page(args: argparse.Namespace, parts: list[str]) -> str:
+    """The page of the steps that are done."""
+    budget = (
+        f"Preset {args.preset}, {args.generator_kimg:g} kimg for each generator, {args.kimg:g} for each row, "
+        f"{args.seeds} seeds. A small budget shows that everything runs; what held at one says nothing."
+    )
+    return "\n\n".join(["# The paper's statements, and ours", budget, *parts]) + "\n"
+
+
+def section(step: Step, words: list[str], out: Path) -> Iterator[str]:
+    """Lines of the page: title, command, statements, and where table and picture are."""
+    yield f"## {step.title}\n"
+    yield f"`{shlex.join(['python', '-m', 'wagi.evaluate', step.name, *words])}`\n"
+    yield "| the paper | here | held |"
+    yield "|---|---|---|"
+    report = out / f"{step.name}.json"
+    for claim in step.claims:
+        if claim.judge is None:
+            yield f"| {claim.statement} | see the picture | - |"
+        else:
+            said, held = claim.judge(json.loads(report.read_text()))
+            yield f"| {claim.statement} | {said} | {VERDICTS[held]} |"
+    picture = step.picture or f"{step.name}.png"
+    if report.is_file():
+        yield f"\n[{step.name}.md]({step.name}.md)"
+    if (out / picture).is_file():
+        yield f"\n![{step.title}]({picture})"
