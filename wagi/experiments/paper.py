@@ -179,9 +179,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _experiment(name: str, words: list[str]) -> dict:
-    from wagi.experiments import EXPERIMENTS
-
-    experiment = import_module(EXPERIMENTS[name])
+    experiment = import_module(f"wagi.experiments.{name}")
     experiment.run(experiment.parser().parse_args(words))
     return {"experiment": name, "words": words}
 
