@@ -196,7 +196,7 @@ def page(args: argparse.Namespace, parts: list[str]) -> str:
 def section(step: Step, words: list[str], out: Path) -> Iterator[str]:
     """Lines of the page: title, command, statements, and where table and picture are."""
     yield f"## {step.title}\n"
-    yield f"`{shlex.join(['python', '-m', 'wagi.evaluate', step.name, *words])}`\n"
+    yield f"`python -m wagi.evaluate {shlex.join([step.name, *words])}`\n"
     yield "| the paper | here | held |"
     yield "|---|---|---|"
     report = out / f"{step.name}.json"
