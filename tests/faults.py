@@ -101,6 +101,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("return images * F.avg_pool2d(inside", "return images + 0 * F.avg_pool2d(inside",
          "test_table1.py::test_interest_region_by_value"),
         ('getattr(config, f"lambda_{name}") * term', "term", TERMS),
+        ("self.looks(y, x, rng)", "self.looks(x, x, rng)",
+         "test_detail_losses.py::test_the_inversion_adds_looks_at_their_weight"),
         ("if config.lambda_wave:", "if False:", TERMS),
         ("(1 - self.arcface(y, x))", "(2 - self.arcface(y, x))", NETWORKS),
     ],

@@ -5,6 +5,8 @@ import pytest
 import pywt
 import torch
 import torch.nn.functional as F
+from paper_stages import make as inversion
+from paper_stages import phase, pictures, trained_by
 from test_distillation import HALF, Observed, expected, make, numpy, scenes
 from training_helpers import run, write_portraits
 
@@ -82,6 +84,21 @@ def test_looks_are_those_of_the_stand_in_and_both_pictures_move_alike():
     distance = load(PortraitsFeatures)(*(torch.from_numpy(v) for v in moved)).mean()
     torch.testing.assert_close(terms["looks"], distance)
     assert float(found(x, x, 0, torch.Generator())[1]["looks"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_inversion_adds_looks_at_their_weight():
+    """In the joint phase, on the decoded image against its target; nothing of it by default."""
+    assert inversion("inversion").image_loss.looks is None
+    stage, seen = inversion("inversion", {"ada_steps": "0", "lambda_looks": "2"}), []
+    stage.image_loss.looks.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
+    loss, terms = phase(stage, 0).loss(pictures(), torch.Generator().manual_seed(5))
+    ((y, x, _),) = seen
+    assert torch.equal(x, pictures()["image"]) and not torch.equal(x, y)
+    stage.image_loss.looks = None
+    without, others = phase(stage, 0).loss(pictures(), torch.Generator().manual_seed(5))
+    added = 2 * terms["looks"].item()
+    assert added > 1e-4 and loss.item() == pytest.approx(without.item() + added, rel=1e-5)
+    assert "looks" not in others and trained_by(stage, terms["looks"]) == {"aligner", "fusion"}
 
 
 def test_a_linear_map_reads_the_named_parameters():

@@ -80,6 +80,21 @@ def test_a_shift_moves_whole_pixels():
     torch.testing.assert_close(warp(image, flow)[..., 2:, :13], image[..., :14, 3:], **TOL[torch.float32])
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_coordinates_stay_exact_in_half_precision(kind):
+    """A ramp under a flow of halves of pixels, as under autocast: off by the ramp's own rounding only."""
+    ramp = (torch.arange(256.0) / 256).expand(1, 1, 256, 256)
+    flow = torch.tensor([7.5, 0.0])[None, :, None, None].expand(1, 2, 256, 256)
+    found = warp(ramp.to(kind), flow.to(kind))
+    assert found.dtype == kind
+    wanted = (torch.arange(248) + 7.5) / 256
+    rounding = torch.finfo(kind).eps * 1.01
+    assert (found.float()[0, 0, 100, :248] - wanted).abs().max() < rounding
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        exact = warp(ramp, flow)[0, 0, 100, :248]
+    torch.testing.assert_close(exact, wanted, atol=1e-5, rtol=0)
+
+
 def test_matching_finds_a_shift_of_cells(aligner):
     """Features that are all different: shifted by a cell they are found a cell away from where they were."""
     torch.manual_seed(0)

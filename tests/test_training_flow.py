@@ -35,6 +35,7 @@ def train(world, out, *options):
     given += ["--set", "recolour=0.5", "--set", "synthetic=0.5", "--set", "perspective=0.5"]
     given += ["--set", "clip=1", "--set", "textures=0.5", "--set", "region_weights=1,1,2,3,3,1,1,3,2"]
     given += ["--set", "flow_steps=4", "--set", "half_size_steps=2", "--set", "lr_rampdown=0"]
+    given += ["--set", "lambda_looks=0.5"]
     given += ["--grid-every", "6", "--set", "holdout=4"]
     return run("inversion", world / "scenes", out, *given, *options)
 
@@ -52,7 +53,7 @@ def test_training_runs_and_resumes_to_the_bit(world, tmp_path):
         assert all(torch.equal(content["weights"][part][k], v) for k, v in start[part].items())
     log = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     names = set().union(*log)
-    assert names >= {"flow", "photometric", "energy", "eval/l2_edited", "eval/edit_l1"}
+    assert names >= {"flow", "photometric", "energy", "looks", "eval/l2_edited", "eval/edit_l1"}
     model = checkpoint.load_model(tmp_path / "whole" / "checkpoint.pt")
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     found = model.invert(x)

@@ -155,6 +155,7 @@ class InversionConfig(TrainConfig):
     lambda_wave: float = 0.1
     lambda_lpips: float = 0.8
     lambda_id: float = 0.1
+    lambda_looks: float = 0.0  # of portraits-features, which the reports measure with too
     lambda_ada: float = 1.0
     lambda_wave_ada: float = 0.1
     ada_steps: int = 0  # steps of ADA alone before the joint training

@@ -37,9 +37,12 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:  # N,C,H,W ; N,2,H,W => N,C,H,
     grid = torch.stack(
         [(flow[:, 0] + x) * (2 / width) - 1, (flow[:, 1] + y[:, None]) * (2 / height) - 1], dim=-1
     )
-    return F.grid_sample(
-        images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    # Coordinates in half precision would be pixels off: images are widened to them and back.
+    wide = torch.promote_types(images.dtype, torch.float32)
+    found = F.grid_sample(
+        images.to(wide), grid.to(wide), mode="bilinear", padding_mode="border", align_corners=False
     )
+    return found.to(images.dtype)
 
 
 def change_gate(before: Tensor, after: Tensor) -> Tensor:  # N,3,R,R twice => N,1,R,R

@@ -6,10 +6,7 @@ from torch import Tensor, nn
 
 from wagi.config import GeneratorConfig
 from wagi.haar import decompose, haar
-from wagi.standins.model import PortraitsFeatures, load
-from wagi.training.images import Scalars
-
-_SHIFT = 16  # pixels, the stride of the trunk's last stage: it must not learn where the picture begins
+from wagi.training.images import Looks, Scalars
 
 _FAINT = 10.0  # squared error over a picture's values: changes below it, a raised brow, need not be shown
 
@@ -65,7 +62,7 @@ def change_error(found: Tensor, change: Tensor) -> Tensor:  # N,3,R,R twice => s
 
 
 class Detail(nn.Module):
-    """lambda_looks portraits-features + lambda_energy `energy_loss` + lambda_lock `lock_loss`.
+    """lambda_looks `Looks` + lambda_energy `energy_loss` + lambda_lock `lock_loss`.
 
     All three rise from 0 to their weights over `detail_kimg`. Terms of weight 0 are left out.
     """
@@ -73,14 +70,13 @@ class Detail(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.looks = load(PortraitsFeatures) if config.lambda_looks else None
+        self.looks = Looks() if config.lambda_looks else None
 
     def forward(self, y: Tensor, x: Tensor, step: int, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """Images y and targets x [N, 3, S, S] => (the weighted sum, its terms before weighting)."""
         config, terms = self.config, {}
         if self.looks is not None:
-            shift = torch.randint(_SHIFT, (2,), generator=rng).tolist()
-            terms["looks"] = self.looks(y.roll(shift, (2, 3)), x.roll(shift, (2, 3))).mean()
+            terms["looks"] = self.looks(y, x, rng)
         if config.lambda_energy:
             terms["energy"] = energy_loss(y, x)
         if config.lambda_lock:

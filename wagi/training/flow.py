@@ -183,7 +183,8 @@ class FlowStage(InversionStage):
             loss, scalars = self._alignment_losses(found, move)
             aligned = torch.cat([found.aligned, aligned[edits:]])
         image = area_resize(model.decode(ws, state, aligned), model.resolution)
-        fused, terms = self.image_loss(image, area_resize(target, model.resolution), batch["edited_mask"])
+        truth = area_resize(target, model.resolution)
+        fused, terms = self.image_loss(image, truth, batch["edited_mask"], rng)
         loss = fused + config.lambda_ada * loss
         return loss, {**scalars, **terms, "loss": loss}
 

@@ -9,8 +9,11 @@ from wagi.errors import UserError
 from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import wavelet_loss
+from wagi.standins.model import PortraitsFeatures, load
 
 Scalars = dict[str, Tensor]
+
+_SHIFT = 16  # pixels, the stride of the trunk's last stage: it must not learn where the picture begins
 
 
 class RegionWeights:
@@ -66,8 +69,21 @@ def wavelet_l1(x: Tensor, y: Tensor, weights: Tensor | None, levels: int = 3) ->
     return torch.stack([weighted_mean(detail.abs(), weights) for detail in details]).sum()
 
 
+class Looks(nn.Module):
+    """Mean distance of portraits-features, both images [N, 3, S, S] shifted alike by a few random pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = load(PortraitsFeatures)
+
+    def forward(self, y: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
+        shift = torch.randint(_SHIFT, (2,), generator=rng).tolist()
+        return self.network(y.roll(shift, (2, 3)), x.roll(shift, (2, 3))).mean()
+
+
 class ImageLoss(nn.Module):
-    """lambda_l2 L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id (1 - identity).
+    """lambda_l2 L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id (1 - identity)
+    + lambda_looks `Looks`, in the stages that have it.
 
     Terms of weight 0 are left out. LPIPS and the identity network need public weight files;
     UserError names the option of a missing one.
@@ -82,9 +98,15 @@ class ImageLoss(nn.Module):
         self.interest = InterestRegion(getattr(config, "interest", ()))
         self.lpips = LPIPS(files.lpips_trunk, files.lpips_linear) if config.lambda_lpips else None
         self.arcface = ArcFace(files.arcface) if config.lambda_id else None
+        self.looks = Looks() if getattr(config, "lambda_looks", 0) else None
 
-    def forward(self, y: Tensor, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Scalars]:
-        """y, x [N, 3, R, R]; mask [N, S, S] labels or None => (loss, its terms before weighting)."""
+    def forward(
+        self, y: Tensor, x: Tensor, mask: Tensor | None, rng: torch.Generator | None = None
+    ) -> tuple[Tensor, Scalars]:
+        """y, x [N, 3, R, R]; mask [N, S, S] labels or None => (loss, its terms before weighting).
+
+        rng: a generator on the CPU, for `Looks`.
+        """
         config = self.config
         y, x = (self.interest(image, mask) for image in (y, x))
         weights = self.regions(mask)
@@ -95,6 +117,9 @@ class ImageLoss(nn.Module):
             terms["lpips"] = self.lpips(y, x).mean()
         if self.arcface is not None:
             terms["id"] = (1 - self.arcface(y, x)).mean()
+        if self.looks is not None:
+            assert rng is not None
+            terms["looks"] = self.looks(y, x, rng)
         total = sum(getattr(config, f"lambda_{name}") * term for name, term in terms.items())
         assert isinstance(total, Tensor)
         return total, terms

@@ -1,7 +1,8 @@
 """Stage 3, the inversion: ADA and fusion learn to put back what E0 and G0, frozen in eval mode, have lost.
 
 First ADA alone for `ada_steps` (no generator gradient in the loop), then both (WaGI eq. 2):
-L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L_ADA.
+L2 + lambda_wave L_wave + lambda_lpips LPIPS + lambda_id identity + lambda_ada L_ADA; ours, not the paper's:
+lambda_looks, 0 unless asked for.
 """
 
 from typing import Any, NamedTuple
@@ -116,7 +117,7 @@ class InversionStage(Stage):
         config, model, task = self.config, self.model, self._task(batch, rng)
         aligned, image = model.fuse(task.ws, task.state, task.naive, task.given)
         target = area_resize(task.target, model.resolution)
-        loss, scalars = self.image_loss(area_resize(image, model.resolution), target, task.mask)
+        loss, scalars = self.image_loss(area_resize(image, model.resolution), target, task.mask, rng)
         scalars["ada"] = alignment_loss(aligned, task.residual, config.lambda_wave_ada)
         loss = loss + config.lambda_ada * scalars["ada"]
         return loss, {"loss": loss, **scalars, **self._against_nothing(aligned, task.given, task.residual)}
