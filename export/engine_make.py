@@ -39,14 +39,16 @@ def references(manifest: Manifest, images: np.ndarray, names: Iterable[str]) -> 
 
 def _chains(manifest: Manifest, names: set[str], tensors: Arrays) -> Iterator[Chain]:
     """As little as holds all names."""
-    whole = {step.name for step in manifest.inversion.steps}
     if PIPELINE in names:
         yield FUSED
-    if names - {PIPELINE}:
+    names = names - {PIPELINE}
+    if names:
         yield manifest.inversion
         tensors["edit_ws"] = probes.edited(tensors["ws"])
-    if names - {PIPELINE} - whole:
-        yield fused(manifest.edit, EDIT) if EDIT in names else manifest.edit
+    if EDIT in names:
+        yield fused(manifest.edit, EDIT)
+    if names - {EDIT} - {step.name for step in manifest.inversion.steps}:
+        yield manifest.edit
 
 
 def check(

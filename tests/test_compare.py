@@ -142,6 +142,19 @@ def test_bf16_has_no_rows_for_edits_that_no_session_runs(made, monkeypatch, caps
     assert {(one["tolerance"], one["limit"]) for one in rows} == {(None, ov.LIMIT_PSNR_DB["bf16"])}
 
 
+def test_the_layers_of_every_graph(made, tmp_path, capsys):
+    """An FP32 bundle that is called FP16: each layer equals itself, of the edit's graphs too."""
+    assert run(made[0], "--bisect", "--backends", "onnx,trt") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "" and [line.split(":")[0] for line in printed.err.splitlines()] == ["onnx", "trt"]
+    shutil.copytree(made[0], tmp_path / "b")
+    edit_manifest(tmp_path / "b", precision="fp16")
+    assert run(tmp_path / "b", "--bisect", "--backends", "onnx") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == GRAPHS
+    assert all("layers within 80 dB; the lowest is" in line and line.endswith(": 200.0 dB") for line in lines)
+
+
 @pytest.mark.parametrize(
     "words",
     [("--batches", "0"), ("--batches", "1,x"), ("--backends", "onnx,tensorrt"), ("--images", "a.png")],
