@@ -98,7 +98,7 @@ def require_fit(facts: Mapping[str, str], config: ModelConfig, where: str) -> No
         )
     if facts.get("space"):
         with torch.device("meta"):
-            channels = build_part(config, "generator").space.channels
+            channels = build_part(config, "generator").space.channels  # type: ignore[union-attr]
         if facts["channels"] != str(channels):
             raise UserError(f"{where}: {facts['channels']} styles, the generator has {channels}")
         return
