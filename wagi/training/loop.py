@@ -193,8 +193,9 @@ class Trainer:
             name: sum(p[name] * n for p, n in zip(parts, sizes, strict=True)) / known for name in parts[0]
         }
         log.record(self.step, {f"eval/{name}": round(value, 6) for name, value in means.items()})
+        shown = "held out" if self.config.holdout else "training images (holdout=0)"
         print(
-            "  held out: " + "  ".join(f"{k} {v:.4g}" for k, v in means.items()), file=sys.stderr, flush=True
+            f"  {shown}: " + "  ".join(f"{k} {v:.4g}" for k, v in means.items()), file=sys.stderr, flush=True
         )
         images, columns = self.stage.grid(models, {k: v[:GRID_ROWS] for k, v in batch.items()})
         (self.run / "grids").mkdir(exist_ok=True)
