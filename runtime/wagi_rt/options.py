@@ -227,6 +227,8 @@ def _add_page(page: argparse.ArgumentParser) -> None:
     add("--assets", metavar="FOLDER|TGZ",
         help="onnxruntime-web from here: what `npm pack` or `npm install` brought")  # fmt: skip
     add("--fetch", action="store_true", help="or from the npm registry: 33 MB, once, its hash checked")
+    add("--faces", action="store_true",
+        help="find the faces of whole photos and put them back (needs: wagi-rt faces install)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing page")
 
 

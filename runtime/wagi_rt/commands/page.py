@@ -20,6 +20,7 @@ from wagi_rt.chain import EDIT_RESULTS, Chain, opening
 from wagi_rt.commands import assets
 from wagi_rt.console import say
 from wagi_rt.errors import UserError
+from wagi_rt.faces import detection, models
 from wagi_rt.integrity import external
 from wagi_rt.manifest import Manifest, read
 
@@ -39,20 +40,29 @@ def page(args: Namespace) -> int:
     path = Path(args.output)
     if path.exists() and not args.overwrite:
         raise UserError(f"{path}: exists already; choose another -o, or add --overwrite", status=2)
+    if args.faces and not models.installed():
+        raise UserError(f"--faces: the face models are not installed; {models.GET}", status=2)
     manifest = read(args.model, thorough=True)
     if args.fetch and not args.assets:
         say(f"{assets.PACKAGE} comes from the npm registry, unless it is kept from an earlier time")
-    content = assemble(manifest, assets.load(args.assets, args.fetch)).encode()
+    runtime = assets.load(args.assets, args.fetch)
+    content = assemble(manifest, runtime, args.faces).encode()
     files.write_atomic(path, content)
     size = f"{len(content) / 1e6:.1f} MB"
     say(f"{path}: {size} with {manifest.name} and {assets.PACKAGE}; open it in a browser")
     return 0
 
 
-def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
-    """The page as text. runtime: the files of `assets.load`. UserError where it would be too long."""
+def assemble(manifest: Manifest, runtime: dict[str, bytes], faces: bool = False) -> str:
+    """The page as text. runtime: the files of `assets.load`; faces: with the models that find them.
+
+    UserError where it would be too long.
+    """
     model = describe(manifest)
     contents = dict(runtime)
+    if faces:
+        model["finder"] = _finder()
+        contents |= {models.path(one).name: models.path(one).read_bytes() for one in models.MODELS}
     for name in [graph["file"] for graph in model["graphs"].values()] + sorted(manifest.files):
         contents[name] = (manifest.folder / name).read_bytes()
     for direction in model["directions"]:
@@ -61,6 +71,7 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes]) -> str:
         contents[direction["file"]] = step.astype("<f4").tobytes()
     packed = [_element("file", name, gzip.compress(content, mtime=0)) for name, content in contents.items()]
     samples = sorted((manifest.folder / "samples").glob("*.png"))
+    samples += sorted((manifest.folder / "photo").glob("*.jpg")) if faces else []
     packed += [_element("sample", path.name, path.read_bytes()) for path in samples]
     length = sum(map(len, packed))
     if length > LIMIT:
@@ -93,6 +104,15 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "far": naive.furthest(manifest.naive_errors),
         "runtimes": {name: dict(zip(("module", "wasm"), build, strict=True)) for name, build in builds},
     }
+
+
+def _finder() -> dict[str, Any]:
+    """The face models and by which constants faces are found, as JSON."""
+    graphs = {
+        name: {"file": models.path(model).name, "external": [], "outputs": model.outputs}
+        for name, model in {"detector": models.DETECTOR, "mesh": models.MESH}.items()
+    }
+    return {"graphs": graphs, "facts": detection.facts()}
 
 
 def _chain(chain: Chain) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the face turned upright by its own eyes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -115,6 +115,15 @@ class Detector:
             eyes, mouth = (points[np.array(pairs)].mean(1) for pairs in (_EYES, _MOUTH))
             centre, side = _extent(points, eyes)
         return Face(Landmarks(eyes, mouth), score, yaw(mesh), _outside(points, *photo.size))
+
+
+def facts() -> dict[str, Any]:
+    """The constants by which faces are found, as JSON, for the twin of this module in wagi_rt/page."""
+    return {
+        "confidence": CONFIDENCE, "small": SMALL, "side": _SIDE, "cells": _CELLS, "tiled": _TILED,
+        "same": _SAME, "roi": _ROI, "eyes": _EYES, "mouth": _MOUTH, "outline": _OUTLINE, "edges": _EDGES,
+        "profile": _PROFILE, "cut": _CUT,
+    }  # fmt: skip
 
 
 def yaw(mesh: np.ndarray) -> float:  # [468, 3]

@@ -7,6 +7,15 @@ const SMALLEST = 32; // px of the photo
 
 const $ = (id) => document.getElementById(id);
 
+/** The upright square about a quad's middle, as far as it lies in a picture. */
+function around(quad, { width, height }) {
+  const [x, y] = [0, 1].map((i) => (quad[0][i] + quad[2][i]) / 2);
+  const wanted = Math.hypot(quad[3][0] - quad[0][0], quad[3][1] - quad[0][1]);
+  const side = Math.min(wanted, width, height);
+  const [left, top] = [[x, width], [y, height]].map(([at, length]) => Math.min(length - side, Math.max(0, at - side / 2)));
+  return { left, top, width: side, height: side };
+}
+
 export class Frame {
   /** onchosen(photo, box) is told the square, {left, top, width, height} in the photo's pixels. */
   constructor(onchosen) {
@@ -32,7 +41,7 @@ export class Frame {
   async open(photo) {
     const bitmap = await createImageBitmap(photo.blob);
     const { width, height } = bitmap;
-    const box = typeof photo.fit === 'object' ? photo.fit : centre(bitmap);
+    const box = photo.fit.quad ? around(photo.fit.quad, bitmap) : photo.fit.width ? photo.fit : centre(bitmap);
     Object.assign(this, { photo, width, height, left: box.left, top: box.top, side: box.width });
     const shrink = Math.min(1, DETAIL / Math.max(width, height));
     this.picture = new OffscreenCanvas(Math.ceil(width * shrink), Math.ceil(height * shrink));

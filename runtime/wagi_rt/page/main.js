@@ -1,12 +1,16 @@
 // The page: which photo is looked at, and what is computed next.
 
+import { centred, contained, download, exact } from './canvases.js';
 import { Engine } from './engine.js';
 import { faster } from './faster.js';
 import { Frame } from './frame.js';
+import { samples, unload } from './packed.js';
 import { Sliders } from './sliders.js';
 import { listen, showSamples } from './sources.js';
 import { Stage } from './stage.js';
 import { Strip } from './strip.js';
+import { Whole } from './whole.js';
+import { changeTheme, duration, fault, nameCards, progress, say, showTimes } from './words.js';
 
 const LABELS = { input: 'Input', naive: 'Naive inversion', plain: 'Before the edit' };
 
@@ -14,24 +18,24 @@ const $ = (id) => document.getElementById(id);
 const model = JSON.parse($('model').textContent);
 const first = new Engine(({ done, total, what }) => progress(done / total, what));
 const stage = new Stage();
-const strip = new Strip($('photos'), select, remove);
+const strip = new Strip($('photos'), choose, remove);
 const frame = new Frame(refit);
 const sliders = new Sliders($('sliders'), model.directions, edit);
-const photos = []; // {key, name, blob, fit, state, strengths, drawn, views, errors, times, engine}
+const photos = []; // {key, name, blob, fit, state, strengths, drawn, views, errors, times, engine, whole?}
 let engine = first;
 let current = null;
 let working = false;
 let ready = false;
 let opened = 0;
+let apart = false; // a face is looked at by itself, not in its photo
 
-/** A photo comes in; the first of several is looked at. */
-function open(blob, name) {
+/** A photo comes in; the first of several is looked at. fit: as picture.js takes it, or "face". */
+function open(blob, name, fit = $('fit').value) {
   const known = photos.find((photo) => photo.blob === blob);
   if (known) return select(known);
   fault('');
-  const photo = { key: ++opened, name, blob, fit: $('fit').value, state: 'waiting' };
-  photo.strengths = photo.drawn = model.directions.map(() => 0);
-  const first = !photos.some((other) => other.state === 'waiting');
+  const photo = fresh(blob, name, fit);
+  const first = !photos.some(({ state, offered }) => state === 'waiting' && !offered);
   photos.push(photo);
   strip.add(photo);
   if (first) select(photo);
@@ -39,14 +43,17 @@ function open(blob, name) {
   work();
 }
 
+function fresh(blob, name, fit) {
+  const photo = { key: ++opened, name, blob, fit, state: 'waiting', times: {} };
+  photo.strengths = photo.drawn = model.directions.map(() => 0);
+  return photo;
+}
+
 /** The photo as it comes, to look at until it is inverted. */
 async function preview(photo) {
   const bitmap = await createImageBitmap(photo.blob).catch(() => null); // `invert` says what is wrong
   if (!bitmap || photo.views) return;
-  const side = Math.min(bitmap.width, bitmap.height);
-  const corner = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
-  photo.preview = square();
-  photo.preview.getContext('2d').drawImage(bitmap, ...corner, side, side, 0, 0, model.size, model.size);
+  photo.preview = photo.fit === 'face' || photo.whole ? contained(bitmap) : centred(bitmap, model.size);
   bitmap.close();
   strip.update(photo);
   if (photo === current) show();
@@ -59,23 +66,49 @@ function select(photo) {
   work();
 }
 
+/** A photo of the strip; another face of the same photo is looked at by itself. */
+function choose(photo) {
+  apart ||= photo.whole !== undefined && photo.whole === current?.whole;
+  select(photo);
+}
+
+/** What is looked at where that is a whole photo. */
+function whole() {
+  return apart ? undefined : current?.whole;
+}
+
 function remove(photo) {
   const place = photos.indexOf(photo);
   photos.splice(place, 1);
   const next = photos[Math.min(place, photos.length - 1)] ?? null;
   strip.remove(photo, next);
   photo.engine?.call('forget', photo.key);
+  leave(photo);
   if (photo === current) select(next);
 }
 
-/** Another square of a photo. fit: as picture.js takes it. */
+/** A face stays in its photo as it is there. */
+function leave(photo) {
+  if (!photo.whole) return;
+  photo.whole.faces = photo.whole.faces.filter((face) => face !== photo);
+  delete photo.whole;
+}
+
+/** Another square of a photo. fit: as `open` takes it; a face keeps its place in the photo. */
 function refit(photo, fit) {
-  Object.assign(photo, { fit, state: 'waiting' });
+  const { left, top, width } = fit;
+  const [right, bottom] = [left + width, top + width];
+  const quad = [[left, top], [left, bottom], [right, bottom], [right, top]];
+  if (photo.whole && width) Object.assign(photo, { fit: { ...photo.fit, quad }, state: 'waiting' });
+  else if (!photo.whole || fit !== 'face') {
+    leave(photo);
+    Object.assign(photo, { fit, state: 'waiting' });
+  }
   work();
 }
 
 function edit(strengths) {
-  current.strengths = strengths;
+  for (const photo of whole()?.faces ?? [current]) photo.strengths = strengths;
   work();
 }
 
@@ -93,20 +126,65 @@ async function work() {
 }
 
 function next() {
-  if (current?.state === 'done' && String(current.strengths) !== String(current.drawn)) return () => render(current);
-  const waiting = current?.state === 'waiting' ? current : photos.find((photo) => photo.state === 'waiting');
+  const seen = whole();
+  const own = seen ? seen.faces : current ? [current] : [];
+  const other = own.find(({ state, strengths, drawn }) => state === 'done' && String(strengths) !== String(drawn));
+  if (other) return () => render(other);
+  const waiting = [...own, ...photos].find(({ state }) => state === 'waiting');
+  if (seen?.stale && !own.includes(waiting)) return () => putBack(seen);
   return waiting && (() => invert(waiting));
+}
+
+/** The faces of a photo, whose first is this entry; others come behind it. What the user should know. */
+async function findFaces(photo) {
+  const { faces, milliseconds } = await first.call('find', photo.key, photo.blob, photo.name);
+  photo.times.find = milliseconds;
+  photo.fit = 'crop';
+  if (!faces.length) return ['no face found'];
+  if (!photos.includes(photo)) return [];
+  await new Whole(photo).take(photo, faces, (name) => {
+    const face = fresh(photo.blob, name, null);
+    const last = photo.whole.faces.at(-1);
+    photos.splice(photos.indexOf(last) + 1, 0, face);
+    strip.add(face, last);
+    return face;
+  });
+  strip.rename(photo);
+  return faces.flatMap(({ notes }, i) => notes.map((note) => `face ${i + 1}: ${note}`));
+}
+
+/** The faces of a photo put back into it. */
+async function putBack(seen) {
+  try {
+    await seen.draw(engine);
+    if (seen.done.length === seen.faces.length) say(`${seen.name}: faces put back: ${seen.done.length}`);
+  } catch (error) {
+    if (stepBack(error)) return;
+    seen.drawn = seen.state;
+    fault(`${seen.name}: ${error.message}`);
+  }
+}
+
+async function save() {
+  const seen = whole();
+  try {
+    if (seen) download(await seen.put(engine, 'result'), seen.name);
+    else download(current.views.result, current.name);
+  } catch (error) {
+    fault(`${seen.name}: ${error.message}`);
+  }
 }
 
 async function invert(photo) {
   try {
+    const notes = photo.fit === 'face' ? await findFaces(photo) : [];
     const found = await reopen(photo);
     const views = { input: picture(found.input), naive: picture(found.naive), result: picture(found.result) };
     photo.plain = { naive: views.naive, result: views.result };
-    Object.assign(photo, { state: 'done', views, errors: found.errors, times: found.times });
+    Object.assign(photo, { state: 'done', views, errors: found.errors, times: { ...photo.times, ...found.times } });
     photo.drawn = model.directions.map(() => 0);
     strip.update(photo);
-    say([`${photo.name}: inverted in ${duration(found.times.invert)}`, ...found.notes].join('; '));
+    say([`${photo.name}: inverted in ${duration(found.times.invert)}`, ...notes, ...found.notes].join('; '));
   } catch (error) {
     if (stepBack(error)) return;
     fault(error.message);
@@ -154,95 +232,49 @@ async function render(photo) {
   }
 }
 
-/** A canvas that holds a picture's very pixels. */
-function picture(bytes) {
-  const canvas = square();
-  canvas.getContext('2d').putImageData(new ImageData(bytes, model.size), 0, 0);
-  return canvas;
-}
-
-function square() {
-  return Object.assign(document.createElement('canvas'), { width: model.size, height: model.size });
-}
+const picture = (bytes) => exact(bytes, model.size);
 
 /** Everything that depends on the photo that is looked at. */
 function show() {
-  const views = current?.views;
+  const seen = whole();
+  const views = seen ? seen.views : current?.views;
   const against = document.querySelector('[name="against"]:checked').value;
-  const left = against === 'plain' ? current?.plain?.result : views?.[against];
-  const edited = Boolean(current?.drawn.some(Boolean));
-  const waiting = current?.preview;
+  const left = against === 'plain' ? (seen ?? current)?.plain?.result : views?.[against];
+  const edited = seen ? seen.edited : Boolean(current?.drawn.some(Boolean));
+  const waiting = seen?.input ?? current?.preview;
   const label = edited && against === 'naive' ? 'Naive edit' : LABELS[against];
   if (views) stage.show({ ...views, left, right: views.result }, label, edited ? 'WaGI, edited' : 'WaGI');
   else stage.show(waiting ? { input: waiting, left: waiting, right: waiting } : null, LABELS.input, 'Inverting');
   sliders.show(views ? current.strengths : null);
   $('save').disabled = $('reframe').disabled = !views;
   $('reset').disabled = !current?.strengths.some(Boolean);
-  for (const cell of document.querySelectorAll('[data-time]')) {
-    const time = current?.times?.[cell.dataset.time];
-    cell.textContent = time === undefined ? '–' : duration(time);
-  }
-  for (const card of document.querySelectorAll('#cards canvas')) {
-    const error = edited ? undefined : current?.errors?.[card.dataset.view];
-    const [name, number] = card.parentNode.querySelector('figcaption').children;
-    number.textContent = error === undefined ? '' : `L2 ${error.toFixed(4)}`;
-    card.setAttribute('role', 'img');
-    card.setAttribute('aria-label', name.textContent);
-  }
+  $('whole').disabled = !current?.whole;
+  $('whole').setAttribute('aria-pressed', Boolean(seen));
+  showTimes({ ...current?.times, put: current?.whole?.time });
+  nameCards(seen || edited ? {} : current?.errors);
 }
 
-async function save() {
-  const { name, views } = current;
-  views.result.toBlob((blob) => {
-    const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(blob) });
-    link.download = `${name.replace(/\.[^.]*$/, '')}-wagi.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  });
+/** Portraits of the bundle are aligned; photos are not. */
+function openSample(blob, name) {
+  open(blob, name, name.endsWith('.png') ? 'crop' : $('fit').value);
 }
 
-function duration(milliseconds) {
-  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
-}
-
-function say(text) {
-  $('status').textContent = text;
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => ($('status').textContent = ''), 6000);
-}
-
-/** A line more about what went wrong; none takes all lines away. */
-function fault(text) {
-  const shown = $('fault').textContent;
-  $('fault').textContent = text && shown && shown !== text ? `${shown}\n${text}` : text;
-  if (text) say('');
-}
-
-function progress(share, what) {
-  $('progress').value = 100 * share;
-  $('progress-text').textContent = what;
-}
-
-/** The files in the page: name => base64 of gzip. They leave the document. */
-function unload(kind) {
-  const found = {};
-  for (const element of document.querySelectorAll(`script[data-${kind}]`)) {
-    found[element.dataset[kind]] = element.textContent;
-    element.remove();
-  }
-  return found;
-}
-
-function samples() {
-  return Object.entries(unload('sample')).map(([name, text]) => {
-    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    return { name, blob: new Blob([bytes]) };
+/** Everything of the page that has to do with whole photos. */
+function offerFaces() {
+  for (const one of document.querySelectorAll('[data-faces]')) one.hidden = one.disabled = false;
+  $('fit').value = 'face';
+  $('fit-label').textContent = 'Use';
+  $('whole').addEventListener('click', () => {
+    apart = !apart;
+    show();
+    work();
   });
 }
 
 async function start() {
   const shown = samples();
-  showSamples(shown, open);
+  if (model.finder) offerFaces();
+  showSamples(shown, openSample);
   listen(open, fault);
   $('against').addEventListener('change', show);
   $('save').addEventListener('click', save);
@@ -252,13 +284,10 @@ async function start() {
   });
   $('reframe').addEventListener('click', () => frame.open(current));
   $('fault').addEventListener('click', () => fault(''));
-  $('theme').addEventListener('click', () => {
-    const dark = getComputedStyle(document.body).colorScheme.includes('dark') && matchMedia('(prefers-color-scheme: dark)').matches;
-    const style = document.documentElement.style;
-    style.colorScheme = (style.colorScheme || (dark ? 'dark' : 'light')) === 'dark' ? 'light' : 'dark';
-  });
+  $('theme').addEventListener('click', changeTheme);
   const packed = unload('file');
-  if (shown.length) open(shown[0].blob, shown[0].name);
+  if (shown.length) openSample(shown[0].blob, shown[0].name);
+  for (const photo of photos) photo.offered = true; // what a user brings meanwhile is looked at at once
   show();
   try {
     first.title = await first.call('load', 'wasm', model, packed);

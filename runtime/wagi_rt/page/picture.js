@@ -1,6 +1,6 @@
 // Photos in and squares out, as wagi_rt.decoding and wagi_rt.pictures do it; the browser decodes.
 
-import { resize } from './resize.js';
+import { even, resize } from './resize.js';
 
 const MOST_PIXELS = 178956970; // as the runtime refuses by default
 const HEIC = ['heic', 'heix', 'hevc', 'heim', 'mif1', 'msf1'];
@@ -64,11 +64,6 @@ function padded(bitmap, size) {
   return pixels;
 }
 
-/** The nearest whole number, of two equally near ones the even one, as Python rounds. */
-function even(x) {
-  return Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
-}
-
 /** A function that reads rows of a box of a picture, laid on white: (y, count) => RGBA. */
 function reader(bitmap, { left, top, width }) {
   return (y, count) => {
@@ -79,6 +74,12 @@ function reader(bitmap, { left, top, width }) {
     context.drawImage(bitmap, left, top + y, width, count, 0, 0, width, count);
     return context.getImageData(0, 0, width, count).data;
   };
+}
+
+/** A whole picture, laid on white: {data: RGBA bytes, width, height}. */
+export function whole(bitmap) {
+  const { width, height } = bitmap;
+  return { data: reader(bitmap, { left: 0, top: 0, width })(0, height), width, height };
 }
 
 /** 0..255 to -1..1: [size, size, 3] bytes as Float32Array [3, size, size]. */

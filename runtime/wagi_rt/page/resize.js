@@ -14,8 +14,8 @@ function sinc(x) {
   return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 }
 
-/** The weights of each output value: [{first, weights}], whole numbers that add up to about ONE. */
-function windows(from, to) {
+/** The weights of each output value, which add up to 1: [{first, weights}]. */
+export function windows(from, to) {
   const scale = from / to;
   const stretch = Math.max(scale, 1);
   return Array.from({ length: to }, (_, i) => {
@@ -24,8 +24,18 @@ function windows(from, to) {
     const end = Math.min(from, Math.trunc(centre + SUPPORT * stretch + 0.5));
     const raw = Array.from({ length: end - first }, (_, k) => lanczos((first + k - centre + 0.5) / stretch));
     const total = raw.reduce((sum, weight) => sum + weight, 0);
-    return { first, weights: Float64Array.from(raw, (weight) => round((weight / total) * ONE)) };
+    return { first, weights: Float64Array.from(raw, (weight) => weight / total) };
   });
+}
+
+/** The same as whole numbers that add up to about ONE. */
+function fixed(from, to) {
+  return windows(from, to).map(({ first, weights }) => ({ first, weights: weights.map((one) => round(one * ONE)) }));
+}
+
+/** The nearest whole number, of two equally near ones the even one, as Python rounds. */
+export function even(x) {
+  return Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
 }
 
 /** Half away from zero. */
@@ -61,14 +71,14 @@ function blend(values, start, step, windows, made, at, stride) {
  */
 export function resize(from, to, rows, strip = 256) {
   const line = to.width * 3;
-  const across = windows(from.width, to.width);
+  const across = fixed(from.width, to.width);
   const narrow = new Uint8ClampedArray(from.height * line);
   for (let top = 0; top < from.height; top += strip) {
     const count = Math.min(strip, from.height - top);
     const source = rows(top, count);
     for (let y = 0; y < count; y++) blend(source, y * from.width * 4, 4, across, narrow, (top + y) * line, 3);
   }
-  const down = windows(from.height, to.height);
+  const down = fixed(from.height, to.height);
   const made = new Uint8ClampedArray(to.height * line);
   for (let x = 0; x < line; x += 3) blend(narrow, x, line, down, made, x, line);
   return made;

@@ -8,19 +8,19 @@ export async function device(name) {
 }
 
 /**
- * A function that runs a graph of the page: (graph, inputs) => outputs. Every graph is open then.
+ * A function that runs a graph of the page: (graph, inputs by name, or the only one) => outputs by name.
  *
- * model.runtimes: build => {module, wasm}, names of files. step(what) is told of each graph.
+ * build: {module, wasm}, names of files. graphs: name => {file, external}; all are open then, and
+ * step(what) is told of each.
  */
-export async function openRuntime(name, threads, model, files, step) {
-  const build = model.runtimes[name];
+export async function openRuntime(name, threads, build, graphs, files, step) {
   const source = URL.createObjectURL(new Blob([files[build.module]], { type: 'text/javascript' }));
   const ort = await import(source);
   ort.env.logLevel = 'error';
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = files[build.wasm];
   const sessions = {};
-  for (const [graph, { file, external }] of Object.entries(model.graphs)) {
+  for (const [graph, { file, external }] of Object.entries(graphs)) {
     step(`Opening ${graph}`);
     sessions[graph] = await ort.InferenceSession.create(files[file], {
       executionProviders: [name],
@@ -29,8 +29,9 @@ export async function openRuntime(name, threads, model, files, step) {
     });
   }
   return async (graph, inputs) => {
+    const named = 'data' in inputs ? { [sessions[graph].inputNames[0]]: inputs } : inputs;
     const feeds = Object.fromEntries(
-      Object.entries(inputs).map(([own, { data, dims }]) => [own, new ort.Tensor('float32', data, dims)]),
+      Object.entries(named).map(([own, { data, dims }]) => [own, new ort.Tensor('float32', data, dims)]),
     );
     return sessions[graph].run(feeds);
   };

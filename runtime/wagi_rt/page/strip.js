@@ -7,22 +7,30 @@ export class Strip {
     this.items = new Map();
   }
 
-  add(photo) {
-    const item = this.box.appendChild(document.createElement('li'));
+  /** A photo at the end, or behind another one. */
+  add(photo, before = null) {
+    const item = document.createElement('li');
+    if (before) this.items.get(before).after(item);
+    else this.box.append(item);
     const label = item.appendChild(document.createElement('label'));
     const radio = label.appendChild(document.createElement('input'));
     Object.assign(radio, { type: 'radio', name: 'photo', className: 'hidden' });
-    radio.setAttribute('aria-label', photo.name);
-    label.title = photo.name;
     label.appendChild(document.createElement('canvas'));
     radio.addEventListener('change', () => this.onselect(photo));
     radio.addEventListener('keydown', (event) => event.key === 'Delete' && this.onremove(photo));
     const remove = item.appendChild(document.createElement('button'));
     Object.assign(remove, { type: 'button', className: 'remove', textContent: '×' });
-    remove.setAttribute('aria-label', `Remove ${photo.name}`);
     remove.addEventListener('click', () => this.onremove(photo));
     this.items.set(photo, item);
+    this.rename(photo);
     this.update(photo);
+  }
+
+  rename(photo) {
+    const item = this.items.get(photo);
+    item.querySelector('input').setAttribute('aria-label', photo.name);
+    item.querySelector('label').title = photo.name;
+    item.querySelector('button').setAttribute('aria-label', `Remove ${photo.name}`);
   }
 
   /** Show a photo's state and its latest picture. */

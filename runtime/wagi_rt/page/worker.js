@@ -1,16 +1,20 @@
 // The worker: everything that takes time. It answers {id, call, args} by {id, result} or {id, fault}, one
 // after the other, and says how far it is with {progress: {done, total, what}}.
 
+import { Alignment, paste } from './alignment.js';
 import { enlarge, meanSquare, walk } from './chain.js';
+import { Detector } from './detection.js';
 import { device, openRuntime } from './runtime.js';
-import { decode, square, toBytes, toFloat, UserError } from './picture.js';
+import { decode, square, toBytes, toFloat, UserError, whole } from './picture.js';
 
 let model; // the page's description of the bundle
 let files; // name => bytes
 let run; // runs a graph
 const faces = new Map(); // key => what the edits of an opened picture start from
 
-const CALLS = { load, invert, edit, forget };
+let opened = { key: null, pixels: null }; // the whole photo that was read last
+
+const CALLS = { load, find, invert, edit, put, forget };
 let last = Promise.resolve();
 
 self.onmessage = ({ data: { id, call, args } }) => {
@@ -37,7 +41,8 @@ async function load(build, description, packed) {
   model = description;
   files = {};
   const names = Object.keys(packed);
-  const total = names.length + Object.keys(model.graphs).length;
+  const graphs = build === 'wasm' ? { ...model.graphs, ...model.finder?.graphs } : model.graphs;
+  const total = names.length + Object.keys(graphs).length;
   let done = 0;
   const step = (what) => postMessage({ progress: { done: done++, total, what } });
   for (const name of names) {
@@ -45,7 +50,7 @@ async function load(build, description, packed) {
     files[name] = await unpack(packed[name]);
     packed[name] = '';
   }
-  run = await openRuntime(build, threads, model, files, step);
+  run = await openRuntime(build, threads, model.runtimes[build], graphs, files, step);
   return title;
 }
 
@@ -55,12 +60,52 @@ async function unpack(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** A whole photo: {data: RGBA, width, height}. The last one is kept, since each of its faces asks for it. */
+async function read(key, blob, name) {
+  if (opened.key === key) return opened.pixels;
+  const bitmap = await decode(blob, name);
+  opened = { key, pixels: whole(bitmap) };
+  bitmap.close();
+  return opened.pixels;
+}
+
+/** The faces of a photo, the largest first: {faces: [{quad, notes}], milliseconds}. */
+async function find(key, blob, name) {
+  const started = performance.now();
+  const { facts, graphs } = model.finder;
+  const detector = new Detector(facts, async (graph, tensor) => {
+    const made = await run(graph, tensor);
+    return graphs[graph].outputs.map((output) => made[output]);
+  });
+  const faces = await detector.find(await read(key, blob, name));
+  return { faces, milliseconds: performance.now() - started };
+}
+
+/** A photo with squares put back: {pixels: RGBA, width, height, milliseconds}. faces: as `paste` takes them. */
+async function put(key, blob, name, faces) {
+  const started = performance.now();
+  const { data, width, height } = await read(key, blob, name);
+  const photo = { data: new Uint8ClampedArray(data), width, height };
+  paste(photo, faces, model.size);
+  return { pixels: photo.data, width, height, milliseconds: performance.now() - started };
+}
+
+/** The square that the model sees. fit: as picture.js takes it, or {quad, photo}: a face, and its photo's key. */
+async function fitted(blob, name, fit) {
+  if (fit.quad) {
+    const { planes } = new Alignment(fit.quad, model.size).cut(await read(fit.photo, blob, name));
+    return { pixels: Uint8ClampedArray.from({ length: 3 * planes[0].length }, (_, i) => planes[i % 3][Math.floor(i / 3)]), notes: [] };
+  }
+  const bitmap = await decode(blob, name);
+  const made = square(bitmap, model.size, fit);
+  bitmap.close();
+  return made;
+}
+
 /** A photo opened and inverted: its pictures as RGBA, errors, notes and times. */
 async function invert(key, blob, name, fit) {
   const started = performance.now();
-  const bitmap = await decode(blob, name);
-  const { pixels, notes } = square(bitmap, model.size, fit);
-  bitmap.close();
+  const { pixels, notes } = await fitted(blob, name, fit);
   const image = toFloat(pixels);
   const prepared = performance.now() - started;
   const given = { image: { data: image, dims: [1, 3, model.size, model.size] } };
