@@ -162,6 +162,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     # The page for the browser.
     "runtime/wagi_rt/commands/page.py": [
         ("default-src 'none'", "default-src *", "test_page.py::test_the_page_names_no_other_place"),
+        ("args.faces and not models.installed()", "not args",
+         "test_page_faces.py::test_without_the_models_it_costs_one_line"),
     ],
     "runtime/wagi_rt/commands/assets.py": [
         ("if hashlib.sha256(content).hexdigest() != HASHES[name]:", "if not content:",

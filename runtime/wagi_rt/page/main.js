@@ -85,6 +85,7 @@ function remove(photo) {
   photo.engine?.call('forget', photo.key);
   leave(photo);
   if (photo === current) select(next);
+  else work(); // its photo is put together without it
 }
 
 /** A face stays in its photo as it is there. */
