@@ -17,7 +17,7 @@ from PIL import Image, JpegImagePlugin
 from wagi_rt import colours, decoding
 from wagi_rt.errors import UserError
 from wagi_rt.faces.alignment import Alignment, paste
-from wagi_rt.pictures import WRITTEN
+from wagi_rt.pictures import FAST_PNG, WRITTEN
 
 _ORIENTATION = 0x0112  # EXIF tag
 # The way back from upright to how a photo of each EXIF orientation is stored.
@@ -132,7 +132,7 @@ class Photo:
             if len(options.get("exif", b"")) > _LONGEST:
                 del options["exif"]
         else:
-            options |= {"compress_level": 1} if kind == "PNG" else {"quality": 95, "exact": True}
+            options |= FAST_PNG if kind == "PNG" else {"quality": 95, "exact": True}
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
         return buffer.getvalue()
