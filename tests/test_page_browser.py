@@ -80,7 +80,7 @@ def test_a_slider_moved_by_keys_edits_as_the_runtime_does(tab, session):
     tab.run("document.querySelector('[data-direction=skin]').focus()")
     tab.press("End")
     tab.wait("document.querySelector('#right-tag').textContent == 'WaGI, edited'")
-    wanted = session.open(SAMPLES[0]).edit(skin=1.5).image
+    wanted = session.open(SAMPLES[0]).edit(skin=session.direction("skin").range[1]).image
     assert far(saved(tab), wanted) <= LEVELS
     assert far(wanted, session.invert(SAMPLES[0])[0].image) > 50  # so that the edit is one
     tab.click("#reset")

@@ -27,7 +27,7 @@ from wagi_rt import manifest as manifests
 
 HERE, SAMPLES = Path(__file__).parent, manifests.embedded() / "samples"
 TRITON = environment()
-NAMES = ("long_hair", "pitch", "skin", "yaw")
+NAMES = ("beard", "hat", "light_azimuth", "light_hair", "pitch", "skin", "smile", "yaw")
 STRENGTHS = [(0.0, 0.0, 0.0, 0.0), (0.0, -1.0, 1.0, 0.0), (0.0, 0.0, 0.0, -1.0)]
 
 pytestmark = pytest.mark.skipif(
