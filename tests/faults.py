@@ -148,6 +148,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "wagi/training/flow.py": [
         ("found = flow - warp(view, found)", "found = flow + warp(view, found)",
          "test_training_flow.py::test_a_warped_source_moves_the_flow"),
+        ("rng, local=True)[:edits]", "rng, local=False)[:edits]",
+         "test_training_flow.py::test_a_plain_image_and_its_warp_are_a_pair_with_its_flow"),
         ("(seen + unknown)", "seen",
          "test_drawn_scenes.py::test_the_photometric_loss_counts_where_nothing_is_known_of_the_view"),
     ],

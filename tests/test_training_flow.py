@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.training_helpers import assert_same_bits, run, save_tiny_model, write_portraits
 from wagi import checkpoint
@@ -85,6 +86,36 @@ def test_wrong_data_is_refused(world, tmp_path, capsys):
     assert "--scenes" in capsys.readouterr().err
     assert run("inversion", world / "scenes", tmp_path / "out", *given, "--edited", str(data)) == 2
     assert "--edited: not with aligner=flow" in capsys.readouterr().err
+
+
+def test_plain_photos_train_it_by_warps_alone(world, tmp_path, capsys):
+    """A folder of images and nothing else, mirrored too; it stays as it was. Without synthetic=1 refused."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k, pixels in enumerate(np.load(world / "scenes" / "images.npy", mmap_mode="r")[:12]):
+        Image.fromarray(pixels).save(photos / f"{k}.png")
+    given = ["--encoder", str(world / "model.pt"), "--set", "aligner=flow", "--batch", "4", "--steps", "3"]
+    given += ["--set", "flow_steps=2", "--set", "half_size_steps=1", "--set", "flip=true"]
+    assert run("inversion", photos, tmp_path / "no", *given) == 2
+    assert "--scenes" in capsys.readouterr().err
+    assert run("inversion", photos, tmp_path / "out", *given, "--set", "synthetic=1") == 0
+    assert len(list(photos.iterdir())) == 12
+    log = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert set().union(*log) >= {"flow", "photometric", "l2", "eval/l2_edited"}
+
+
+def test_a_plain_image_and_its_warp_are_a_pair_with_its_flow(world):
+    """The edit is the image at the flow's places; without a draw, and behind the edits, nothing moves."""
+    made = stage.FlowStage.__new__(stage.FlowStage)
+    image = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pair = made._paired({"image": image}, torch.Generator().manual_seed(1), 2)
+    flow = random_flow(3, 32, torch.Generator().manual_seed(1), local=True)
+    torch.testing.assert_close(pair["edited"][:2], warp(image, flow)[:2])
+    means = flow[:2].reshape(2, 2, 16, 2, 16, 2).mean((3, 5)) / 2
+    torch.testing.assert_close(pair["flow"][:2], means)
+    assert pair["seen"].all() and not pair["flow"][2].any()
+    torch.testing.assert_close(pair["edited"][2], image[2])
+    torch.testing.assert_close(made._paired({"image": image}, None)["edited"], image)
 
 
 # ------------------------------------------------------------------------------------------------- losses

@@ -54,7 +54,7 @@ class Move(NamedTuple):
 
 
 class FlowStage(InversionStage):
-    """Trains a `FlowAligner` and the fusion."""
+    """Trains a `FlowAligner` and the fusion; without pairs, on warps of plain images alone."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class FlowStage(InversionStage):
         config: InversionConfig,
         parts: dict[str, nn.Module],
         files: FeatureFiles,
-        pairs: ScenePairs,
+        pairs: ScenePairs | None,
         photographs: Tensor | None = None,
     ) -> None:
         super().__init__(model_config, config, parts, files)
@@ -80,13 +80,8 @@ class FlowStage(InversionStage):
     def _move(self, batch: Item, rng: torch.Generator) -> Move:
         """Edits of the batch from kept naive images; a share recoloured, warped, or replaced by warps."""
         config, n, device = self.config, len(batch["image"]), batch["image"].device
-        if self.naive_images is None:
-            self.naive_images = NaiveImages(
-                Path(self.pairs.root), len(self.pairs.pictures.images), self.model
-            )
-        numbers = batch["pictures"].unbind(1)
-        naive, state = self.naive_images(numbers[0], batch["image"])
-        edited_naive, edited_state = self.naive_images(numbers[1], batch["edited"])
+        naive, state, edited_naive, edited_state = self._naive(batch)
+        batch = self._paired(batch, None)
         colours = random_colours(n, config.recolour, rng).to(device)
         names = ("image", "edited", "base", "edited_base")
         images = {name: area_resize(batch[name], self.model.resolution) for name in names}
@@ -108,10 +103,37 @@ class FlowStage(InversionStage):
         images |= {name: warp(images[name], view) for name in ("image", "naive", "base")}
         state = warp(state, _flow_at(view, state.shape[-1]))
         flow = after_warp(flow, _flow_at(view, half))
-        weights = self.image_loss.regions(batch["edited_mask"])
+        weights = self.image_loss.regions(batch.get("edited_mask"))
         if weights is not None:
             weights = torch.where(known, torch.ones(()), area_resize(weights, size))
         return Move(**images, state=state, edited_state=edited_state, flow=flow, seen=seen, weights=weights)
+
+    def _naive(self, batch: Item) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Naive images and states of both pictures: kept beside scenes, computed for one of plain images."""
+        if self.pairs is None:
+            state, naive = self.model.reconstruct(self.model.encode(batch["image"]))
+            return 2 * (self.model.low_fidelity(naive), state.x)
+        if self.naive_images is None:
+            count = len(self.pairs.pictures.images)
+            self.naive_images = NaiveImages(Path(self.pairs.root), count, self.model)
+        first, second = batch["pictures"].unbind(1)
+        return *self.naive_images(first, batch["image"]), *self.naive_images(second, batch["edited"])
+
+    def _paired(self, batch: Item, rng: torch.Generator | None, edits: int | None = None) -> Item:
+        """The batch itself where it has edits; plain images as edits that move the first few by our flow.
+
+        Without `rng` nothing moves.
+        """
+        if "edited" in batch:
+            return batch
+        image = batch["image"]
+        flow = torch.zeros(len(image), 2, *image.shape[2:])
+        if rng is not None:
+            flow[:edits] = random_flow(len(image), image.shape[-1], rng, local=True)[:edits]
+        flow = flow.to(image.device)
+        edited, half = warp(image, flow), _flow_at(flow, image.shape[-1] // 2)
+        pair = {"image": image, "edited": edited, "base": image, "edited_base": edited}
+        return {**pair, "flow": half, "seen": torch.ones_like(half[:, :1])}
 
     def align(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The flow aligner alone."""
@@ -165,6 +187,7 @@ class FlowStage(InversionStage):
         config, model, n = self.config, self.model, len(batch["image"])
         edits = max(1, round(config.edit_probability * n)) if config.edit_probability else 0
         with torch.no_grad():
+            batch = self._paired(batch, rng, edits)
             colours = random_colours(n, config.recolour, rng).to(batch["image"].device)
             target = recolour(batch["edited"], colours)
             target[edits:] = self._unlike(target[edits:], rng)
@@ -184,7 +207,7 @@ class FlowStage(InversionStage):
             aligned = torch.cat([found.aligned, aligned[edits:]])
         image = area_resize(model.decode(ws, state, aligned), model.resolution)
         truth = area_resize(target, model.resolution)
-        fused, terms = self.image_loss(image, truth, batch["edited_mask"], rng)
+        fused, terms = self.image_loss(image, truth, batch.get("edited_mask"), rng)
         loss = fused + config.lambda_ada * loss
         return loss, {**scalars, **terms, "loss": loss}
 
@@ -194,7 +217,8 @@ class FlowStage(InversionStage):
             area_resize(recolour(batch[name][:edits], colours[:edits]), size)
             for name in ("base", "edited_base")
         )
-        weights = self.image_loss.regions(batch["edited_mask"][:edits])
+        mask = batch.get("edited_mask")
+        weights = self.image_loss.regions(None if mask is None else mask[:edits])
         return Move(
             area_resize(source, size), low(before), area_resize(target[:edits], size), low(naive[:edits]),
             base, edited_base, before, naive, batch["flow"][:edits],
@@ -213,6 +237,7 @@ class FlowStage(InversionStage):
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """Naive and fused inversion of the true edits, and the edits, against their truth."""
+        batch = self._paired(batch, torch.Generator().manual_seed(self.config.seed))
         model, target = self.assemble(models), batch["edited"]
         found, source = model.invert(target), model.invert(batch["image"])
         edited = model.edit(source, found.ws)
@@ -227,6 +252,7 @@ class FlowStage(InversionStage):
 
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: source, true edit, its naive image, the edit."""
+        batch = self._paired(batch, torch.Generator().manual_seed(self.config.seed))
         model = self.assemble(models)
         edited = model.edit(batch["image"], model.encode(batch["edited"]))
         rows = [batch["image"], batch["edited"], edited.naive, edited.image]

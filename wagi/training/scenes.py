@@ -32,12 +32,13 @@ class ScenePairs:
     """
 
     def __init__(self, path: str | Path, size: int) -> None:
-        self.pictures = PortraitMemmap(path, size)
-        if not self.pictures.scenes:
+        found = PortraitMemmap(path, size) if (Path(path) / "meta.json").is_file() else None
+        if found is None or not found.scenes:
             raise UserError(
                 f"{path}: no scenes of edits; render them with `python -m wagi.portraits --scenes "
                 "--memmap`, or draw them with `python -m wagi.scenes`", 2,
             )  # fmt: skip
+        self.pictures = found
         self.size, self.param_dim = size, self.pictures.param_dim
         self.root = self.pictures.root
         try:

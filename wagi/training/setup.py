@@ -125,7 +125,10 @@ def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> D
         raise UserError("--edited: not with aligner=flow, which reads scenes of edits (--data)", 2)
     scenes = flow or bool(getattr(config, "lambda_edit", 0))
     with option("--data"):
-        data = ScenePairs(path, model.size) if scenes else open_dataset(path, model.size)
+        data: Dataset = open_dataset(path, model.size)
+        warped = flow and getattr(config, "synthetic", 0) == 1 and not getattr(data, "scenes", False)
+        if scenes and not warped:
+            data = ScenePairs(path, model.size)
     if options.edited:
         if options.stage != "inversion":
             raise UserError(f"--edited: only for stage inversion, not {options.stage}", 2)
@@ -136,7 +139,7 @@ def open_data(options: RunOptions, model: ModelConfig, config: TrainConfig) -> D
             f"--data {path}: {len(data)} images, holdout={config.holdout} of them are kept for evaluation; "
             "give more images or --set holdout=0"
         )
-    if (data.param_dim or scenes) and config.flip:
+    if (data.param_dim or isinstance(data, ScenePairs)) and config.flip:
         kept = "parameters" if data.param_dim else "kept naive images"
         raise UserError(f"flip=true: mirrored portraits would not fit their {kept}; add --set flip=false", 2)
     return data
@@ -237,9 +240,10 @@ def make_stage(
         return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
     if options.stage == "hypernetwork":
         return HypernetworkStage(model, config, parts, options.files)  # type: ignore[arg-type]
-    if isinstance(data, ScenePairs):
+    if model.aligner == "flow":
         photos = open_photographs(options.photos, 2 * model.size) if options.photos else None
-        return FlowStage(model, config, parts, options.files, data, photos)  # type: ignore[arg-type]
+        pairs = data if isinstance(data, ScenePairs) else None
+        return FlowStage(model, config, parts, options.files, pairs, photos)  # type: ignore[arg-type]
     return InversionStage(model, config, parts, options.files)  # type: ignore[arg-type]
 
 
