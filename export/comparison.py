@@ -73,18 +73,18 @@ def compare(
 def _chains(judge: _Judge, wanted: Recorded, batch: int) -> Iterator[Row]:
     """The separate graphs in turn: an inversion, an edit, and an edit of nothing against the inversion."""
     whole, edit = judge.manifest.inversion, judge.manifest.edit
-    inputs, outputs = wanted[PIPELINE]
+    kept = [name for name in edit.inputs if name != "edit_ws"]
+    found: Arrays = {}
     if judge.runs(whole):
-        kept = [name for name in edit.inputs if name != "edit_ws"]
+        inputs, outputs = wanted[PIPELINE]
         found = judge.chain(whole.yielding(*dict.fromkeys([*whole.outputs, *kept])), inputs, batch)
         yield judge.row(WHOLE, found, outputs, batch)
-        if judge.runs(edit):
-            given = {name: found[name] for name in kept} | {"edit_ws": found["ws"]}
-            same = judge.chain(edit, given, batch)
-            yield judge.row(UNCHANGED, same, {"result": found["result"]}, batch)
     if judge.runs(edit):
         inputs, outputs = wanted[EDIT]
         yield judge.row(EDITED, judge.chain(edit, inputs, batch), outputs, batch)
+    if found and judge.runs(edit):
+        given = {name: found[name] for name in kept} | {"edit_ws": found["ws"]}
+        yield judge.row(UNCHANGED, judge.chain(edit, given, batch), {"result": found["result"]}, batch)
 
 
 def _mixed(judge: _Judge, inputs: Arrays, count: int) -> list[Row]:
