@@ -73,7 +73,10 @@ def portraits(edits: list[tuple[str, float]], seed: int) -> list[int]:
     for name, strength in edits:
         change = true_edit(name, strength)
         applies = (k for k in range(10_000) if change is None or change.apply(dataset.portrait(seed, k)))
-        found.append(next(k for k in applies if k not in found))
+        fitting = next((k for k in applies if k not in found), None)
+        if fitting is None:
+            raise UserError(f"--set {name}={strength:g}: fits no portrait's true edit; make it smaller", 2)
+        found.append(fitting)
     return found
 
 
