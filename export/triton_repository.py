@@ -116,6 +116,7 @@ def _files(
         packed = {name: manifest.folder / one.file for name, one in manifest.directions.items()}
         if step.name == MODEL.name:
             files = [*manifest.hashes, *(path.name for path in packed.values()), "manifest.json"]
+            files += manifest.text.hashes if manifest.text else ()
             yield from ((f"bundle/{name}", manifest.folder / name) for name in files)
         elif step.name == SHIFT.name:
             yield from ((f"{name}{SUFFIX}", path) for name, path in packed.items())

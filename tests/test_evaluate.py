@@ -48,6 +48,10 @@ class Twin(torch.nn.Module):
         residual = images - naive.clamp(-1, 1)
         return Inversion(ws, naive, residual, residual, naive + self.keep * residual, images)
 
+    def results(self, images):
+        found = self.invert(images)
+        return found.naive, found.image
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):

@@ -18,6 +18,7 @@ from wagi.networks.e4e import StyleHead
 from wagi.networks.fusion import ConsultationEncoder, Gates
 from wagi.networks.irse import Bottleneck, stem
 from wagi.networks.layers import EqualConv2d, ModulatedConv2d, fir, fir_kernel
+from wagi.networks.style_space import StyleSpace
 from wagi.networks.stylegan2 import StyleGAN2Generator
 from wagi.networks.swagan import Generator, State
 
@@ -84,7 +85,7 @@ def test_styles_of_any_size(normalise: bool, scale: float) -> None:
     conv = randomised(ModulatedConv2d(6, 5, 3, style_dim=8))
     conv.modulation.bias.data.zero_()
     w, x = scale * seeded(2, 1, 8), seeded(2, 6, 4, 4)
-    (style,) = Styles([Layer(conv, 0, 1.0)], normalise)(w)
+    (style,) = Styles([Layer(conv, 0, 1.0)], StyleSpace([(0, 6)], 1, 8), normalise, offsets=False)(w)
     weight = conv.weight[0] * conv.scale
     if normalise:
         assert style.inner.abs().max() <= 1

@@ -112,11 +112,14 @@ def test_the_embedded_bundle(tmp_path, platform):
     bundle = manifests.embedded()
     assert run(bundle, tmp_path / "r", "--platform", platform) == 0
     triton, photo = FakeTriton(tmp_path / "r"), (bundle / "samples" / "portrait-07.png").read_bytes()
-    strengths = np.array([(0, -1, 1, 0), (0, 0, 0, 0)], np.float32)
+    wanted = {"pitch": -1, "smile": 2}
+    strengths = np.zeros((2, len(manifests.read(bundle).directions)), np.float32)
+    for column, name in enumerate(manifests.read(bundle).directions):
+        strengths[0, column] = wanted.get(name, 0)
     (answer,) = triton.infer([{"PHOTO": strings(photo, photo), "STRENGTHS": strengths}])
     with wagi_rt.load(threads=1) as session:
         face = session.open(photo)
-        for file, image in zip(answer.ravel(), (face.edit(pitch=-1, skin=1).image, face.image), strict=True):
+        for file, image in zip(answer.ravel(), (face.edit(**wanted).image, face.image), strict=True):
             assert np.abs(pixels(file) - image).max() <= 1
 
 
