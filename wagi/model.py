@@ -96,7 +96,7 @@ class NaiveInverter(nn.Module):
 
     def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(naive, final) inversion of images [N, 3, S, S], not clamped; here there is only the naive one."""
-        naive = self.generator(self.encode(images))
+        naive = self.image(images)
         return naive, naive
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wagi.networks.layers import ModulatedConv2d
 from wagi.networks.swagan import Generator
 
 _RIDGE = 0.35  # of the mean squared effect on a feature
@@ -45,18 +44,10 @@ def relevance(generator: Generator, tower: ImageTower, latents: Tensor, images: 
 def deviations(generator: Generator, latents: Tensor) -> Tensor:  # N,style_dim => C
     """Standard deviation of every style; tWavelets and ToRGB only paint, so theirs is zero here."""
     parts = []
-    for layer in modulated(generator):
-        spread = layer.modulation(latents).std(dim=0)
-        parts.append(spread if layer.demodulate else torch.zeros_like(spread))
+    for _, conv in generator.modulated():
+        spread = conv.modulation(latents).std(dim=0)
+        parts.append(spread if conv.demodulate else torch.zeros_like(spread))
     return torch.cat(parts)
-
-
-def modulated(generator: Generator) -> list[ModulatedConv2d]:
-    """The layers of the generator's StyleSpace, in its order."""
-    layers = [generator.conv1, generator.to_rgb1]
-    for i, to_rgb in enumerate(generator.to_rgbs):
-        layers += [*generator.convs[2 * i : 2 * i + 2], to_rgb]
-    return [layer.conv for layer in layers]  # type: ignore[misc]
 
 
 def effects(generator: Generator, tower: ImageTower, latents: Tensor) -> Tensor:  # N,style_dim => C,F

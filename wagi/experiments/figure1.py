@@ -15,7 +15,7 @@ from torch import Tensor
 from wagi.errors import UserError, option
 from wagi.experiments import tables
 from wagi.experiments.comparison import comparison, write_picture
-from wagi.experiments.heldout import PIXEL_METRICS, eight_bit, load_images
+from wagi.experiments.heldout import PIXEL_METRICS, add_pictures, eight_bit, load_images
 from wagi.experiments.sheet import load_inverter, named_models
 from wagi.experiments.zooms import lost, worst
 from wagi.metrics import METRICS
@@ -33,10 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model", required=True, nargs="+", metavar="[NAME=]CKPT", help="checkpoints with an encoder"
     )
-    p.add_argument(
-        "--data", default="portraits:9001:3", metavar="DATA",
-        help="pictures: a folder, or portraits:SEED:COUNT (default portraits:9001:3)",
-    )  # fmt: skip
+    add_pictures(p)
     p.add_argument(
         "--noise", type=float, default=0.1, metavar="SIGMA",
         help="standard deviation, of images in [-1, 1] (default 0.1)",

@@ -17,7 +17,7 @@ from wagi.checkpoint import load_model
 from wagi.errors import option
 from wagi.experiments import tables
 from wagi.experiments.figure2a import GAIN
-from wagi.experiments.heldout import BANDS, load_images
+from wagi.experiments.heldout import BANDS, add_pictures, load_images
 from wagi.experiments.tables import new_figure, show
 from wagi.model import WaGI
 
@@ -31,10 +31,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--model", required=True, type=Path, metavar="CKPT", help="inversion checkpoint")
-    p.add_argument(
-        "--data", default="portraits:9001:3", metavar="DATA",
-        help="pictures: a folder, or portraits:SEED:COUNT (default portraits:9001:3)",
-    )  # fmt: skip
+    add_pictures(p)
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes figure11.png")
     return p
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
-from wagi.experiments.heldout import BANDS, load_images
+from wagi.experiments.heldout import BANDS, add_pictures, load_images
 from wagi.experiments.ways import enlarged
 from wagi.haar import haar
 
@@ -25,10 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--data", default="portraits:9001:3", metavar="DATA",
-        help="pictures: a folder, or portraits:SEED:COUNT (default portraits:9001:3)",
-    )  # fmt: skip
+    add_pictures(p)
     p.add_argument("--size", type=int, default=256, metavar="PX", help="size they are read at (default 256)")
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes figure2a.png")
     return p

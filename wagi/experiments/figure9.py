@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wagi.errors import UserError, option
 from wagi.experiments import tables
-from wagi.experiments.heldout import PIXEL_METRICS, load_images
+from wagi.experiments.heldout import PIXEL_METRICS, add_pictures, load_images
 from wagi.experiments.tables import new_figure, show, spread
 from wagi.haar import decompose, inverse_haar
 from wagi.metrics import METRICS
@@ -32,10 +32,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--data", default="portraits:9001:16", metavar="DATA",
-        help="pictures: a folder, or portraits:SEED:COUNT (default portraits:9001:16)",
-    )  # fmt: skip
+    add_pictures(p, "portraits:9001:16")
     p.add_argument("--size", type=int, default=256, metavar="PX", help="size they are read at (default 256)")
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes figure9.md, .json, .png")
     return p

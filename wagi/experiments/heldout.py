@@ -1,5 +1,6 @@
 """Held-out numbers of one inversion checkpoint: inversion, its bands, and the alignment alone."""
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -24,6 +25,14 @@ WARP_SEED = 0
 def eight_bit(images: Tensor) -> Tensor:
     """Images [-1, 1] clamped and rounded as pictures are written: `wagi.evaluate` compares these too."""
     return images.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
+
+
+def add_pictures(parser: argparse.ArgumentParser, default: str = "portraits:9001:3") -> None:
+    """The option --data of a figure, for `load_images`."""
+    parser.add_argument(
+        "--data", default=default, metavar="DATA",
+        help=f"pictures: a folder, or portraits:SEED:COUNT (default {default})",
+    )  # fmt: skip
 
 
 def load_images(spec: str, size: int) -> Tensor:

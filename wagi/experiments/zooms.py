@@ -31,7 +31,7 @@ class Zoom(NamedTuple):
 @torch.no_grad()
 def lost(model: NaiveInverter, images: Tensor) -> Tensor:  # N,3,S,S => N,3,S,S
     """Input minus naive inversion."""
-    return images - model.generator(model.encode(images)).clamp(-1, 1)
+    return images - model.image(images).clamp(-1, 1)
 
 
 def worst(lost: Tensor) -> Zoom:

@@ -127,14 +127,15 @@ class Generator(nn.Module):
                 self.noises.register_buffer(f"noise_{j}", torch.randn(1, 1, res, res))
         self._final()
         self.register_buffer("latent_avg", torch.zeros(style_dim), persistent=False)
-        self.space = self._space()
+        widths = [(latent, conv.weight.shape[2]) for latent, conv in self.modulated()]
+        self.space = StyleSpace(widths, self.n_latent, style_dim)
 
-    def _space(self) -> StyleSpace:
+    def modulated(self) -> list[tuple[int, ModulatedConv2d]]:
+        """(number of the latent that it reads, convolution) of every modulated layer, in running order."""
         layers: list[tuple[int, Any]] = [(0, self.conv1), (1, self.to_rgb1)]
         for i, to_rgb in enumerate(self.to_rgbs):  # latents as above
             layers += [(2 * i + 1 + j, self.convs[2 * i + j]) for j in (0, 1)] + [(2 * i + 3, to_rgb)]
-        widths = [(latent, layer.conv.weight.shape[2]) for latent, layer in layers]
-        return StyleSpace(widths, self.n_latent, self.style_dim)
+        return [(latent, layer.conv) for latent, layer in layers]
 
     def _to_rgb(self, in_ch: int, kernel: int, upsample: bool = True) -> nn.Module:
         return ToWavelets(in_ch, self.style_dim, kernel, upsample)

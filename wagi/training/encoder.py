@@ -176,8 +176,7 @@ class EncoderStage(Stage):
 
     def _invert(self, models: dict, batch: Item) -> Tensor:
         models["encoder"].stage = self.encoder.stage
-        naive = NaiveInverter(models["generator"], models["encoder"])
-        return naive.generator(naive.encode(batch["image"]))
+        return NaiveInverter(models["generator"], models["encoder"]).image(batch["image"])
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """L2 and L_wave of the naive inversion."""
