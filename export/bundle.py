@@ -32,7 +32,8 @@ from wagi_rt.chain import EDIT, PIPELINE
 from wagi_rt.directions import STYLE, Direction
 from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import SCHEMA, file_sha256
+from wagi_rt.manifest import file_sha256
+from wagi_rt.schema import SCHEMA
 from wagi_rt.worded import GRAPH
 
 MANIFEST = "manifest.json"

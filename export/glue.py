@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from wagi_rt.chain import FADE_CHANGE, FADE_SHARE, STEPS, Step
-from wagi_rt.manifest import Manifest, Shapes
+from wagi_rt.chain import FADE_CHANGE, FADE_SHARE, STEPS, Shapes, Step
+from wagi_rt.manifest import Manifest
 
 _OPSET, _IR = 18, 9
 

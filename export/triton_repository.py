@@ -113,13 +113,12 @@ def _files(
     """(name, contents) of what a part needs."""
     if step.name in PYTHON:
         yield "model.py", _PYTHON_MODEL
-        packed = {name: manifest.folder / one.file for name, one in manifest.directions.items()}
         if step.name == MODEL.name:
-            files = [*manifest.hashes, *(path.name for path in packed.values()), "manifest.json"]
-            files += manifest.text.hashes if manifest.text else ()
+            files = (*manifest.hashes, *manifest.packed, "manifest.json")
             yield from ((f"bundle/{name}", manifest.folder / name) for name in files)
         elif step.name == SHIFT.name:
-            yield from ((f"{name}{SUFFIX}", path) for name, path in packed.items())
+            for name, one in manifest.directions.items():
+                yield f"{name}{SUFFIX}", manifest.folder / one.file
     elif plans:
         yield GRAPH_FILES["tensorrt"], plans[step.name]
     elif step.is_glue:

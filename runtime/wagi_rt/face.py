@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from wagi_rt.chain import Tensors
     from wagi_rt.manifest import Manifest
     from wagi_rt.pictures import Prepared
-    from wagi_rt.session import Result, Session
+    from wagi_rt.results import Result
+    from wagi_rt.session import Session
 
 
 class Face:

@@ -9,7 +9,7 @@ import numpy as np
 from wagi_rt.chain import area_resize
 
 if TYPE_CHECKING:
-    from wagi_rt.manifest import NaiveErrors
+    from wagi_rt.entries import NaiveErrors
 
 # Twice the error that 99 of 100 held-out pictures stay below: a face elsewhere in the picture, or no face.
 _SHARE, _FAR = 0.99, 2.0

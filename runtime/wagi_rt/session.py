@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wagi_rt import backends, decoding, pictures, probes
+from wagi_rt import backends, pictures, probes, sources
 from wagi_rt import manifest as manifests
 from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, area_resize, at_latents, enlarge
 from wagi_rt.chain import opening as opening_of
@@ -18,56 +16,11 @@ from wagi_rt.directions import Direction
 from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.pictures import Prepared
+from wagi_rt.results import Inversion, Result
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from wagi_rt.face import Face
-
-    Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image | np.ndarray
-
-
-class Inversion(NamedTuple):
-    """The tensors of an inversion or an edit; float32, images not clipped. R is the manifest's `resolution`.
-
-    The last three only where they were asked for (Session.run, naive=True).
-    """
-
-    ws: np.ndarray  # [N, n_latent, style_dim]
-    naive_r: np.ndarray  # [N, 3, R, R] in [-1, 1]: the naive inversion as the residual sees it
-    image: np.ndarray  # [N, 3, S, S]
-    naive: np.ndarray | None = None  # [N, 3, S, S]
-    residual: np.ndarray | None = None  # [N, 3, R, R]
-    aligned: np.ndarray | None = None  # [N, 3, R, R]
-
-
-class Result:
-    """One inverted or edited picture. Images are uint8: `image` and `input` [S, S, 3] (`input` [R, R, 3]
-    where only that was kept), `naive_r` [R, R, 3], and, in a session opened with naive=True, `naive`
-    [S, S, 3]. `ws` is [n_latent, style_dim] float32.
-
-    `input` and `naive_r` are converted when they are first asked for; `naive_float` is [3, R, R] in [-1, 1].
-    """
-
-    def __init__(
-        self,
-        image: np.ndarray,
-        naive: np.ndarray | None,
-        ws: np.ndarray,
-        naive_r: np.ndarray,  # [3, R, R] in [-1, 1]
-        source: np.ndarray,  # [3, S, S] in [-1, 1]
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.image, self.naive, self.ws, self.notes = image, naive, ws, notes
-        self.naive_float, self._source = naive_r, source
-
-    @cached_property
-    def naive_r(self) -> np.ndarray:
-        return pictures.to_uint8(self.naive_float[None])[0]
-
-    @cached_property
-    def input(self) -> np.ndarray:
-        return pictures.to_uint8(self._source[None])[0]
+    from wagi_rt.sources import Source
 
 
 class Session(Closing):
@@ -123,7 +76,7 @@ class Session(Closing):
         """
         if batch is not None and batch < 1:
             raise UserError(f"batch {batch}: must be at least 1", status=2)
-        prepared = [self.prepare(item, fit) for item in _items(images)]
+        prepared = [self.prepare(item, fit) for item in sources.items(images)]
         step = batch or len(prepared) or 1
         results = []
         for start in range(0, len(prepared), step):
@@ -134,26 +87,7 @@ class Session(Closing):
 
     def prepare(self, item: Source, fit: str = "crop", name: str = "") -> Prepared:
         """One image of any accepted kind, ready for `restore`; `name` is how errors call it."""
-        from PIL.Image import Image, fromarray
-
-        if fit not in pictures.FITS:
-            raise UserError(f"fit {fit!r} is unknown; use {', '.join(pictures.FITS)}", status=2)
-        if isinstance(item, bytearray | memoryview):
-            item = bytes(item)
-        if not isinstance(item, str | os.PathLike | bytes | Image):
-            item = _array(item)
-            if np.issubdtype(item.dtype, np.floating):
-                return Prepared(self._check_float(item))
-            if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3 or 0 in item.shape:
-                raise UserError(
-                    f"an array image must be uint8 [H, W, 3], this is {item.dtype} {list(item.shape)}"
-                )
-            item = fromarray(item)
-        if isinstance(item, Image):
-            picture = decoding.from_pillow(item, self.size, fit)
-        else:
-            picture = decoding.decode(item, name, self.size, fit)
-        return pictures.prepare(picture, self.size, fit)
+        return sources.prepare(item, self.size, fit, name)
 
     def restore(self, images: np.ndarray) -> Inversion:  # [N, 3, S, S] float32 in [-1, 1]
         """The inversion in the fastest way that gives what is wanted.
@@ -284,36 +218,3 @@ class Session(Closing):
 
     def close(self) -> None:
         self.engine.close()
-
-    def _check_float(self, item: np.ndarray) -> np.ndarray:
-        if item.shape != (3, self.size, self.size):
-            raise UserError(
-                f"a float image must be [3, {self.size}, {self.size}], this is {list(item.shape)}"
-            )
-        if not (np.abs(item) <= 1.001).all():  # also refuses NaN
-            raise UserError("a float image must be in [-1, 1]")
-        return np.ascontiguousarray(item, dtype=np.float32)
-
-
-def _items(images: Source | Iterable[Source]) -> list[Source]:
-    """The images one by one, whether one or many were given."""
-    from PIL.Image import Image
-
-    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image):
-        return [images]
-    if hasattr(images, "__array__"):
-        array = _array(images)
-        return list(array) if array.ndim == 4 else [array]
-    if not isinstance(images, Iterable):
-        _array(images)  # says what it is
-    return [item for source in images for item in _items(source)]
-
-
-def _array(item: Any) -> np.ndarray:
-    """Whatever is an array by itself, such as a torch tensor on the CPU; UserError for anything else."""
-    with suppress(Exception):  # tensors on a GPU and the like raise what they please
-        if hasattr(item, "__array__"):
-            return np.asarray(item)
-    raise UserError(
-        f"an image must be a path, bytes, a PIL image or an array, this is {type(item).__name__}", status=2
-    )

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from wagi_rt.face import Wanted
     from wagi_rt.faces.quads import Finder
     from wagi_rt.manifest import Manifest
-    from wagi_rt.session import Result, Session
+    from wagi_rt.results import Result
+    from wagi_rt.session import Session
 
 CAPTIONS = ("Input", "Naive edit", "Edit")
 _MOST_FRAMES = 64

@@ -18,7 +18,8 @@ from wagi_rt.faces.photos import Photo, read
 from wagi_rt.faces.quads import Finder, Found
 
 if TYPE_CHECKING:
-    from wagi_rt.session import Result, Session
+    from wagi_rt.results import Result
+    from wagi_rt.session import Session
 
 
 class PhotoImage(Image):

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from wagi_rt import files as caches
+from wagi_rt.chain import PIPELINE
 from wagi_rt.errors import UserError
-from wagi_rt.manifest import PIPELINE, Manifest
+from wagi_rt.manifest import Manifest
 
 SCHEMA = 1
 PLUGINS = ("HaarDWT", "HaarIDWT", "SkipUpsample")
