@@ -143,6 +143,7 @@ class EncoderConfig(TrainConfig):
     progressive_start: int = 20000  # steps; 0 trains all styles from the first step
     progressive_every: int = 2000
     region_weights: tuple[float, ...] = ()
+    lambda_teacher: float = 0.0  # of the mean squared distance of all codes to those of --teacher
     # IntereStyle: the loss sees these region labels only (2,3,4,5: skin, eyes, mouth, hair); empty: all
     interest: tuple[int, ...] = ()
 

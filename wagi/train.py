@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--encoder", metavar="CKPT", help="checkpoint with the frozen E0 (and G0, without --generator)"
     )
+    p.add_argument(
+        "--teacher",
+        metavar="CKPT",
+        help="encoder: a trained E0 of the same G0, towards whose codes lambda_teacher draws the new one's",
+    )
     p.add_argument("--configuration", default="", help=f"the paper's ablation: {', '.join(CONFIGURATIONS)}")
     p.add_argument("--batch", help="images per optimiser step, over all processes")
     p.add_argument("--lr", help="learning rate")
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     options = setup.RunOptions(
         args.stage, args.preset, args.data, args.out, args.edited, args.init, args.init_parts, args.generator,
         args.encoder, args.device, args.threads, args.workers,
-        FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface), args.photos,
+        FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface), args.photos, args.teacher,
     )  # fmt: skip
     if args.dry_run:
         setup.print_settings(options, model, train)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from wagi.config import EncoderConfig, ModelConfig
 from wagi.data import Item
+from wagi.errors import UserError
 from wagi.features import FeatureFiles, load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
 from wagi.model import NaiveInverter, area_resize
@@ -17,6 +18,7 @@ from wagi.training.generator import scene_latent
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
 from wagi.training.stage import Phase, Stage
+from wagi.training.teacher import Teacher
 
 
 class Pool:
@@ -43,7 +45,10 @@ class Pool:
 
 
 class EncoderStage(Stage):
-    """Trains `encoder`; with lambda_adv also the latent discriminator."""
+    """Trains `encoder`; with lambda_adv also the latent discriminator.
+
+    teacher: whose codes lambda_teacher draws the encoder's to; saved nowhere.
+    """
 
     name = "encoder"
     config: EncoderConfig
@@ -54,6 +59,7 @@ class EncoderStage(Stage):
         config: EncoderConfig,
         parts: dict[str, nn.Module],
         files: FeatureFiles,
+        teacher: Teacher | None = None,
     ) -> None:
         self.model_config, self.config = model_config, config
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
@@ -71,7 +77,8 @@ class EncoderStage(Stage):
             )
         }
         self.image_loss = ImageLoss(config, files)
-        self.helpers = (self.image_loss,)
+        self.teacher = teacher
+        self.helpers = (self.image_loss,) if teacher is None else (self.image_loss, teacher)
         self.pools = {"real": Pool(config.pool), "encoded": Pool(config.pool)}
         if config.lambda_adv:
             self.discriminator = LatentDiscriminator(model_config.style_dim)
@@ -122,11 +129,14 @@ class EncoderStage(Stage):
     def encode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The losses of all steps of the encoder, and the terms of the last one."""
         target = area_resize(batch["image"], self.model_config.resolution)
-        found = [self._judge(offsets, target, batch) for offsets in self.naive.attempts(target)]
+        codes = self.teacher.codes(batch["image"]) if self.teacher else None
+        found = [self._judge(offsets, target, batch, codes) for offsets in self.naive.attempts(target)]
         loss = torch.stack([loss for loss, _ in found]).sum()
         return loss, {"loss": loss, **found[-1][1]}
 
-    def _judge(self, offsets: Tensor, target: Tensor, batch: Item) -> tuple[Tensor, Scalars]:
+    def _judge(
+        self, offsets: Tensor, target: Tensor, batch: Item, codes: Tensor | None
+    ) -> tuple[Tensor, Scalars]:
         config, ws = self.config, self.naive.latents(offsets)
         images = area_resize(self.generator(ws), self.model_config.resolution)
         loss, scalars = self.image_loss(images, target, batch.get("mask"))
@@ -137,6 +147,9 @@ class EncoderStage(Stage):
         if config.lambda_adv:
             scalars["adv"] = generator_loss(self.discriminator(self._distinct(ws).flatten(0, 1)))
             loss = loss + config.lambda_adv * scalars["adv"]
+        if codes is not None:
+            scalars["teacher"] = (ws.float() - codes).square().mean()
+            loss = loss + config.lambda_teacher * scalars["teacher"]
         return loss, scalars
 
     def _distinct(self, ws: Tensor) -> Tensor:
@@ -168,11 +181,17 @@ class EncoderStage(Stage):
         return loss, {"r1": loss}
 
     def state(self) -> dict:
-        return {name: pool.kept.cpu() for name, pool in self.pools.items()}
+        pools = {name: pool.kept.cpu() for name, pool in self.pools.items()}
+        return {**pools, "teacher": self.teacher.digest} if self.teacher else pools
 
     def load_state(self, state: dict) -> None:
-        for name, kept in state.items():
-            self.pools[name].kept = kept
+        if self.teacher and state["teacher"] != self.teacher.digest:
+            raise UserError(
+                "--teacher: this run was started with another teacher; give that checkpoint, "
+                "or name another --out folder", 2,
+            )  # fmt: skip
+        for name, pool in self.pools.items():
+            pool.kept = state[name]
 
     def _invert(self, models: dict, batch: Item) -> Tensor:
         models["encoder"].stage = self.encoder.stage

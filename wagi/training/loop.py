@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wagi import checkpoint
-from wagi.config import FREE_ON_RESUME, SAID_ON_RESUME, to_dict
+from wagi.config import FREE_ON_RESUME, SAID_ON_RESUME, ModelConfig, to_dict
 from wagi.data import Dataset, Item
 from wagi.errors import UserError
 from wagi.loader import Loader, Order, batch_of
@@ -229,7 +229,9 @@ class Trainer:
                 "name another folder", 2,
             )  # fmt: skip
         training = content["training"]
-        stored = {**content["config"]["model"], **training["settings"]}
+        # A setting that the run did not know yet had its default's effect.
+        known = {**to_dict(ModelConfig()), **to_dict(type(self.config)())}
+        stored = {**known, **content["config"]["model"], **training["settings"]}
         given = {**to_dict(stage.model_config), **to_dict(self.config)}
         changed = {name: value for name, value in given.items() if stored.get(name) != value}
         for name, value in changed.items():

@@ -26,6 +26,7 @@ from wagi.training.inversion import InversionStage
 from wagi.training.loop import Trainer
 from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Stage
+from wagi.training.teacher import open_teacher
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RunOptions:
     workers: int = 0
     files: FeatureFiles = FeatureFiles()
     photos: str | None = None
+    teacher: str | None = None
 
 
 def print_settings(options: RunOptions, model: ModelConfig, train: TrainConfig) -> None:
@@ -79,6 +81,7 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
     rank, world, where = distributed.start(device(options.device))
     try:
         split(config, world)
+        check_teacher(options, config)
         model, sources = adopt(options, model)
         data = open_data(options, model, config)
         model = dataclasses.replace(
@@ -112,6 +115,16 @@ def split(config: TrainConfig, world: int) -> None:
         )
     if wants_parameters(config) and micro < 2:
         raise UserError(f"batch={config.batch}: mode=distill needs micro-batches of at least 2 images", 2)
+
+
+def check_teacher(options: RunOptions, config: TrainConfig) -> None:
+    weight = getattr(config, "lambda_teacher", 0)
+    if options.teacher and options.stage != "encoder":
+        raise UserError(f"--teacher: only for stage encoder, not {options.stage}", 2)
+    if options.teacher and weight <= 0:
+        raise UserError(f"lambda_teacher={weight}: --teacher counts nothing; add --set lambda_teacher=1", 2)
+    if weight and not options.teacher:
+        raise UserError(f"lambda_teacher={weight}: needs the encoder to learn from; add --teacher CKPT", 2)
 
 
 def wants_parameters(config: TrainConfig) -> bool:
@@ -237,7 +250,9 @@ def make_stage(
     if options.stage == "encoder":
         if "encoder" in sources and not _same_encoder(model, checkpoint.model_config(*sources["encoder"])):
             parts["encoder"] = _begin(model, *sources["encoder"])
-        return EncoderStage(model, config, parts, options.files)  # type: ignore[arg-type]
+        frozen: Generator = parts["generator"]  # type: ignore[assignment]
+        teacher = open_teacher(options.teacher, model, frozen) if options.teacher else None
+        return EncoderStage(model, config, parts, options.files, teacher)  # type: ignore[arg-type]
     if options.stage == "hypernetwork":
         return HypernetworkStage(model, config, parts, options.files)  # type: ignore[arg-type]
     if model.aligner == "flow":
