@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 from tolerances import TOL
+from torch.utils.flop_counter import FlopCounterMode
 
+from wagi.networks.alignment import DistortionAligner
 from wagi.networks.flow_alignment import FlowAligner, change_gate, warp
 
 CHANNELS = 6
@@ -146,3 +148,18 @@ def test_small_images_share_the_flow(aligner):
     pooled = torch.nn.functional.avg_pool2d(whole.flows[-1], 2) / 2
     inner = (..., slice(4, -4), slice(4, -4))
     torch.testing.assert_close(small.flows[-1][inner], pooled[inner], atol=2e-2, rtol=2e-2)
+
+
+def test_cost():
+    """The multiplications that docs/alignment.md names: beside HFGI's ADA, and of the blend at full size."""
+    at_r, state = torch.zeros(1, 3, 256, 256), torch.zeros(1, 128, 32, 32)
+
+    def billions(run, *inputs):
+        with FlopCounterMode(display=False) as counter:
+            run(*inputs)
+        return counter.get_total_flops() / 2e9
+
+    flow = FlowAligner(128)
+    assert billions(flow, at_r, at_r, at_r, state, state) == pytest.approx(1.12, abs=0.01)
+    assert billions(flow.head, torch.zeros(1, 31, 256, 256)) == pytest.approx(0.5, abs=0.01)
+    assert billions(DistortionAligner(), at_r, at_r) == pytest.approx(3.94, abs=0.01)

@@ -34,7 +34,7 @@ class Pair:
     """One portrait and its true edit, or a batch of them: pictures [3, S, S] in [-1, 1], facts of the edit.
 
     regions: [S, S], LABELS and then WORN. newly, flow: of turns only, at r = min(256, S): what the source
-    hides [1, r, r] (0 or 1), and the place of each pixel there [2, r, r] (x, y) in pixels.
+    hides [1, r, r] (0 or 1), and the way of each pixel to its place there [2, r, r] (x, y) in pixels.
     """
 
     source: Tensor

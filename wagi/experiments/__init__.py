@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, str] = {
     "figure5": "wagi.experiments.figure5",
     "samples": "wagi.experiments.samples",
     "ood": "wagi.experiments.ood",
+    "origins": "wagi.experiments.origins",
     "detail": "wagi.experiments.detail",
     "sheet": "wagi.experiments.sheet",
     "flicker": "wagi.experiments.flicker",
