@@ -5,6 +5,7 @@ tritonserver --model-repository=REPOSITORY
 
 The model takes PHOTO (the bytes of a file), FORMAT (png, jpg, webp; left out: png) and, where the bundle has
 directions, STRENGTHS (a number for each; left out or zero: the inversion). It gives PICTURE (a file's bytes).
+Where the bundle has a text model, the platform python also takes TEXT, NEUTRAL and TEXT_STRENGTH.
 """
 
 import argparse
@@ -120,6 +121,9 @@ def _report(manifest: "Manifest", options: "Options", args: argparse.Namespace) 
     print(f"model      {options.name}, version {args.version}: {parts}")
     if names(manifest):
         print(f"STRENGTHS  {', '.join(names(manifest))}")
+    if manifest.text:
+        known = f"texts as {manifest.text.name} reads them; also NEUTRAL, TEXT_STRENGTH"
+        print(f"TEXT       {known if options.platform == 'python' else 'on --platform python only'}")
     command = f"tritonserver --model-repository={args.output}"
     if options.platform == "tensorrt":
         command = f"LD_PRELOAD=libwagi_trt.so {command} --backend-config=tensorrt,version-compatible=true"

@@ -19,11 +19,13 @@ GRAPH_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 PLATFORMS = ("python", *GRAPH_FILES)
 
 PHOTO = Step("photo", ("PHOTO",), ("image",))
-MODEL = Step("model", ("image", "STRENGTHS"), ("result",))
+MODEL = Step("model", ("image", "STRENGTHS", "TEXT", "NEUTRAL", "TEXT_STRENGTH"), ("result",))
 SHIFT = Step("shift", ("ws", "STRENGTHS"), ("edit_ws",))
 PICTURE = Step("picture", ("result", "FORMAT"), ("PICTURE",))
 PYTHON = {step.name for step in (PHOTO, MODEL, SHIFT, PICTURE)}
-_FILES, _OPTIONAL = ("PHOTO", "FORMAT", "PICTURE"), ("STRENGTHS", "FORMAT")
+_STRINGS = ("PHOTO", "FORMAT", "PICTURE", "TEXT", "NEUTRAL")
+_OF_TEXT = ("TEXT", "NEUTRAL", "TEXT_STRENGTH")
+_OPTIONAL = ("STRENGTHS", *_OF_TEXT, "FORMAT")
 _LONGEST_QUEUE = 64  # batches that may wait; a request beyond is told at once (UNAVAILABLE, HTTP 503)
 
 
@@ -58,7 +60,9 @@ def steps(manifest: Manifest, platform: str) -> tuple[Step, ...]:
     """The parts from a file to a file, in running order."""
     edits = bool(manifest.directions)
     if platform == "python":
-        middle: tuple[Step, ...] = (MODEL if edits else MODEL._replace(inputs=("image",)),)
+        has = {"STRENGTHS": edits, **dict.fromkeys(_OF_TEXT, manifest.text is not None)}
+        inputs = tuple(name for name in MODEL.inputs if has.get(name, True))
+        middle: tuple[Step, ...] = (MODEL._replace(inputs=inputs),)
     elif edits:
         middle = (*opening(*manifest.kind).steps, SHIFT, *manifest.edit_chain.steps)
     else:
@@ -148,8 +152,8 @@ def tensors(manifest: Manifest, step: Step) -> tuple[Shapes, Shapes]:
     """(inputs, outputs) under the step's own names, shapes without the batch."""
     if step.name and step.name not in PYTHON:
         return manifest.tensors(step)
-    files = dict.fromkeys(_FILES, (1,))
-    return step.shapes({**manifest.shapes, **files, "STRENGTHS": (len(manifest.directions),)})
+    own = {**dict.fromkeys((*_STRINGS, "TEXT_STRENGTH"), (1,)), "STRENGTHS": (len(manifest.directions),)}
+    return step.shapes({**manifest.shapes, **own})
 
 
 def described(shapes: Shapes) -> list[Config]:
@@ -157,7 +161,7 @@ def described(shapes: Shapes) -> list[Config]:
     return [
         {
             "name": name,
-            "data_type": Word("TYPE_STRING" if name in _FILES else "TYPE_FP32"),
+            "data_type": Word("TYPE_STRING" if name in _STRINGS else "TYPE_FP32"),
             "dims": list(shape),
             **({"optional": True} if name in _OPTIONAL else {}),
         }
@@ -166,10 +170,14 @@ def described(shapes: Shapes) -> list[Config]:
 
 
 def warm_up(inputs: Shapes, max_batch: int) -> list[Config]:
-    """Requests that Triton runs before a model is ready, so that no user waits for a first run."""
+    """Requests that Triton runs before a model is ready, so that no user waits for a first run.
+
+    Without texts: of what they need the part itself takes care.
+    """
     zeros = {
         name: {"data_type": Word("TYPE_FP32"), "dims": list(shape), "zero_data": True}
         for name, shape in inputs.items()
+        if name not in _OF_TEXT
     }
     samples = [(f"batch {size}", size, zeros) for size in sorted({1, max_batch})]
     if "STRENGTHS" in zeros:  # zeros are inversions, which need other graphs than edits

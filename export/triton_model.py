@@ -5,19 +5,21 @@ config.pbtxt. A mistake in a request costs that request one line (INVALID_ARG, o
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import triton_python_backend_utils as triton
 
-from wagi_rt import decoding, directions, face, pictures
+from wagi_rt import decoding, directions, face, pictures, worded
 from wagi_rt.engines.base import EngineChoice
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
 
-Work = Callable[[Any], np.ndarray]
+Found = np.ndarray | UserError
+Read = tuple[np.ndarray, list[np.ndarray | None]]  # of a request: images, and each one's step, if any
+Value = TypeVar("Value")
 
 
 class Part:
@@ -30,7 +32,7 @@ class Part:
 
     def run(self, requests: list[Any]) -> list[Any]:
         """An answer to each, in order."""
-        return [self.answer(self.work, request) for request in requests]
+        return [self.answer(attempt(self.work, request)) for request in requests]
 
     def work(self, request: Any) -> np.ndarray:
         raise NotImplementedError
@@ -41,14 +43,12 @@ class Part:
     def setting(self, name: str) -> str:
         return str(self.config["parameters"].get(name, {}).get("string_value", ""))
 
-    def answer(self, work: Work, request: Any) -> Any:
-        """The output of `work`, or its error in one line."""
-        try:
-            return triton.InferenceResponse([triton.Tensor(self.output, work(request))])
-        except UserError as error:
-            return triton.InferenceResponse(
-                error=triton.TritonError(str(error), triton.TritonError.INVALID_ARG)
-            )
+    def answer(self, found: Found) -> Any:
+        """The output, or the error in one line."""
+        if isinstance(found, UserError):
+            error = triton.TritonError(str(found), triton.TritonError.INVALID_ARG)
+            return triton.InferenceResponse(error=error)
+        return triton.InferenceResponse([triton.Tensor(self.output, found)])
 
 
 class Photo(Part):
@@ -62,7 +62,7 @@ class Photo(Part):
 
 
 class Model(Part):
-    """Whole inversions, and edits where a picture's strengths are not all zero, by a Session.
+    """Whole inversions, and edits of pictures with strengths or a text, by a Session.
 
     Requests that waited together run together. If that fails each runs alone: one cannot fail the others.
     """
@@ -75,42 +75,70 @@ class Model(Part):
         )
         self.session = Session(folder / "bundle", choice)
         self.names = names(self.setting("directions"))
+        self.texts = worded.of_session(self.session) if self.session.manifest.text else None
+        if self.texts:
+            self.texts.warm_up()
 
     def run(self, requests: list[Any]) -> list[Any]:
+        read = [attempt(self.read, request) for request in requests]
+        found = iter(self.together([one for one in read if not isinstance(one, UserError)]))
+        return [self.answer(one if isinstance(one, UserError) else next(found)) for one in read]
+
+    def read(self, request: Any) -> Read:
+        """The images and steps of a request; UserError for what is no number, and for unknown words."""
+        images = given(request, "image")
+        rows = strengths(request, len(images), self.names)
+        by_text = self.by_text(request, len(images))
+        return images, [self.step(row, wanted) for row, wanted in zip(rows, by_text, strict=True)]
+
+    def by_text(self, request: Any, count: int) -> list[face.Wanted]:
+        """The edit by text of each picture; none where the text is empty, or left out."""
+        texts, neutrals = strings(request, "TEXT"), strings(request, "NEUTRAL")
+        amounts = triton.get_input_tensor_by_name(request, "TEXT_STRENGTH")
+        far = amounts.as_numpy().ravel() if amounts else np.ones(count, np.float32)
+        if self.texts is None or texts is None:
+            if neutrals is not None or amounts:
+                raise UserError("NEUTRAL, TEXT_STRENGTH: go with TEXT")
+            return [[]] * count
+        if not np.isfinite(far).all():
+            raise UserError("TEXT_STRENGTH: must be finite numbers")
+        found: list[face.Wanted] = []
+        for number, (text, neutral) in enumerate(zip(texts, neutrals or [""] * count, strict=True)):
+            try:
+                wanted = [self.texts.direction(text, neutral or None)] if text else []
+            except UserError as error:
+                raise UserError(f"TEXT{f' {number + 1}' if count > 1 else ''}: {error}") from None
+            found.append([(one, float(far[number])) for one in wanted])
+        return found
+
+    def step(self, row: np.ndarray, by_text: face.Wanted) -> np.ndarray | None:  # [D] => Manifest.latents
+        """The step in the latents of one picture; None for its inversion."""
+        named: dict[str | directions.Direction, float] = dict(zip(self.names, row.tolist(), strict=True))
+        wanted = face.resolve(self.session, named) + by_text
+        edits = any(strength for _, strength in wanted)
+        return face.shift(self.session.manifest, wanted) if edits else None
+
+    def together(self, read: list[Read]) -> Sequence[Found]:
+        """The results of each request."""
+        if not read:
+            return []
         try:
-            found = iter(self.together(requests))
-        except UserError:
-            return super().run(requests)
-        return [self.answer(lambda _: next(found), request) for request in requests]
+            steps = [step for _, some in read for step in some]
+            results = self.render(np.concatenate([images for images, _ in read]), steps)
+        except UserError as error:
+            return [error] if len(read) == 1 else [found for one in read for found in self.together([one])]
+        return np.split(results, np.cumsum([len(images) for images, _ in read])[:-1])
 
-    def work(self, request: Any) -> np.ndarray:
-        return self.together([request])[0]
-
-    def together(self, requests: list[Any]) -> list[np.ndarray]:
-        images = [given(request, "image") for request in requests]
-        wanted = np.concatenate(
-            [
-                strengths(request, len(part), self.names)
-                for request, part in zip(requests, images, strict=True)
-            ]
-        )
-        results = self.render(np.concatenate(images), wanted)
-        return np.split(results, np.cumsum([len(part) for part in images])[:-1])
-
-    def render(self, images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """[N, 3, S, S] and [N, D] => [N, 3, S, S], not clipped."""
-        edited, results = wanted.any(axis=1), np.empty_like(images)
+    def render(self, images: np.ndarray, steps: list[np.ndarray | None]) -> np.ndarray:
+        """[N, 3, S, S] => [N, 3, S, S], not clipped."""
+        edited, results = np.array([step is not None for step in steps]), np.empty_like(images)
         if not edited.all():
             results[~edited] = self.session.restore(images[~edited]).image
         if edited.any():
             kept = self.session.encode(images[edited])
-            steps = [self.step(row) for row in wanted[edited]]
-            results[edited] = self.session.edit(kept, kept["ws"] + np.stack(steps)).image
+            wanted = np.stack([step for step in steps if step is not None])
+            results[edited] = self.session.edit(kept, kept["ws"] + wanted).image
         return results
-
-    def step(self, row: np.ndarray) -> np.ndarray:  # [D] => [n_latent, style_dim]
-        named: dict[str | directions.Direction, float] = dict(zip(self.names, row.tolist(), strict=True))
-        return face.shift(self.session.manifest, face.resolve(self.session, named))
 
     def close(self) -> None:
         self.session.close()
@@ -147,9 +175,26 @@ class Picture(Part):
         return np.array(files, np.object_)[:, None]
 
 
+def attempt(work: Callable[[Any], Value], request: Any) -> Value | UserError:
+    """The result of `work` for a request, or its error."""
+    try:
+        return work(request)
+    except UserError as error:
+        return error
+
+
 def given(request: Any, name: str) -> np.ndarray:
     found: np.ndarray = triton.get_input_tensor_by_name(request, name).as_numpy()
     return found
+
+
+def strings(request: Any, name: str) -> list[str] | None:
+    """The texts of an optional input [N, 1]. UserError for what is no text."""
+    found = triton.get_input_tensor_by_name(request, name)
+    try:
+        return [text.decode() for text in found.as_numpy().ravel()] if found else None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: is not UTF-8 text") from None
 
 
 def names(setting: str) -> list[str]:

@@ -101,7 +101,7 @@ def _assemble(
         sources = _files(manifest, step, folder, plans) if step else _about(manifest)
         for file, source in sources:
             _put(source, folder / name / str(version) / file, first)
-        if step == MODEL:
+        if step and step.name == MODEL.name and "STRENGTHS" in step.inputs:
             ones = np.ones(len(names(manifest)), "<f4")
             _put(ones.tobytes(), folder / name / "warmup" / "ones", first)
     shutil.rmtree(folder / "glue", ignore_errors=True)

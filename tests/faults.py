@@ -253,6 +253,9 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("for place in (*self._begun,", "for place in (*(),",
          "test_bulk.py::test_a_run_that_was_killed_goes_on"),
     ],
+    "runtime/wagi_rt/bulk/command.py": [
+        (", *(job.by_text or ())", "", "test_bulk_texts.py::test_another_text_is_another_setting"),
+    ],
     "runtime/wagi_rt/bulk/pool.py": [
         ("if len(tries) < _TRIES:", "if False:",
          "test_bulk.py::test_a_picture_that_kills_its_worker_is_a_row_and_stops_no_other"),
@@ -272,8 +275,10 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
          "test_compare.py::test_the_stored_values_hold_the_pipeline_and_the_edit"),
     ],
     "export/triton_model.py": [
-        ("row in wanted[edited]]", "row in wanted[: edited.sum()]]",
+        ("np.stack([step for step in steps if", "np.stack([step for step in steps[::-1] if",
          "test_to_triton.py::test_mixed_requests_together_give_what_each_gives_alone"),
+        ("self.texts.direction(text, neutral or None)", "self.texts.direction(text)",
+         "test_triton_texts.py::test_texts_and_strengths_share_a_batch"),
     ],
     "runtime/wagi_rt/pictures.py": [
         ("= np.rint(scaled, out=scaled)", "= scaled",

@@ -1,11 +1,15 @@
 """Inputs of `wagi-rt bulk`: globs, lists and tables, where their outputs go, and faults by file and line."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from wagi_rt.bulk.inputs import find
+from wagi_rt.bulk.wording import Wording
 from wagi_rt.errors import UserError
+
+WORDING = Wording(None, Namespace(text=None, neutral=None, text_strength=1.0, text_threshold=None))
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +33,7 @@ def known(edit: str) -> None:
 
 def places(*inputs: str) -> list[tuple[str, str]]:
     """(path, where below OUT) of everything that is found."""
-    found = find(list(inputs), False, [], known)
+    found = find(list(inputs), False, [], known, WORDING)
     assert not found.failures
     return [(source.path, str(source.below)) for source in found.files]
 
@@ -38,7 +42,7 @@ def test_a_glob_keeps_the_folders_below_its_fixed_part():
     all_of_them = [("data/a.png", "."), ("data/deep/b.JPG", "deep"), ("data/deep/er/a.png", "deep/er")]
     assert places("data/**/*") == all_of_them
     assert places("data/d*/*") == [("data/deep/b.JPG", "deep")]
-    assert find(["data/*.tif"], False, [], known).failures[0][0] == "data/*.tif"
+    assert find(["data/*.tif"], False, [], known, WORDING).failures[0][0] == "data/*.tif"
 
 
 def test_a_file_may_be_called_like_a_glob():
@@ -60,7 +64,7 @@ def test_a_table_has_a_column_for_each_direction():
     Path("t.csv").write_text(
         'path, smile,set,name\n"data/a.png",0.5,yaw=-1 smile=2,new/one.more\ndata/a.png,,\n'
     )
-    first, second = find(["t.csv"], False, [], known).files
+    first, second = find(["t.csv"], False, [], known, WORDING).files
     assert first.edits == ("smile=0.5", "yaw=-1", "smile=2") and second.edits == ()
     assert (first.name, str(first.below)) == ("one.more", "new")
     assert (second.name, str(second.below)) == ("", "data")

@@ -79,7 +79,7 @@ def test_an_edit_by_text_is_pytorchs(styled):
         face = session.open(image[0].numpy())
         edited = face.edit(text=TEXT, neutral=NEUTRAL, smile=0.5)
         found = session.edit(face.kept, edited.ws[None]).image
-        direction = worded.of_session(session, TEXT, NEUTRAL)
+        direction = worded.of_session(session).direction(TEXT, NEUTRAL)
     offsets = wanted_offsets(text, TEXT, NEUTRAL)
     np.testing.assert_allclose(direction.vector, offsets, atol=1e-4 * np.abs(offsets).max())
     with torch.no_grad():

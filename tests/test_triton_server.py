@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_to_triton import bundle_at
+from tiny_bundle import run_cli
 from trt_helpers import build
 
 import wagi_rt
@@ -27,8 +28,10 @@ from wagi_rt import manifest as manifests
 
 HERE, SAMPLES = Path(__file__).parent, manifests.embedded() / "samples"
 TRITON = environment()
-NAMES = ("beard", "hat", "light_azimuth", "light_hair", "pitch", "skin", "smile", "yaw")
-STRENGTHS = [(0.0, 0.0, 0.0, 0.0), (0.0, -1.0, 1.0, 0.0), (0.0, 0.0, 0.0, -1.0)]
+NAMES = sorted(manifests.read().directions)
+EDITS = [{}, {"pitch": -1.0, "smile": 1.0}, {"yaw": -1.0}]
+STRENGTHS = [[edit.get(name, 0.0) for name in NAMES] for edit in EDITS]
+TEXT, NEUTRAL, FAR = "a smiling man with a hat", "a man", 1.5
 
 pytestmark = pytest.mark.skipif(
     TRITON is None, reason="no Triton: `make triton-check` installs it; WAGI_TRITON names another environment"
@@ -59,9 +62,19 @@ def expected(photos) -> list[np.ndarray]:
     """What wagi_rt gives for each photo with its strengths, one by one."""
     with wagi_rt.load(threads=1) as session:
         return [
-            session.open(photo).edit(dict(zip(NAMES, row, strict=True))).image.astype(int)
-            for photo, row in zip(photos, STRENGTHS, strict=True)
+            session.open(photo).edit(edit).image.astype(int)
+            for photo, edit in zip(photos, EDITS, strict=True)
         ]
+
+
+@pytest.fixture(scope="module")
+def by_text(photos, tmp_path_factory) -> np.ndarray:
+    """What `wagi-rt edit` makes of the first photo with a text and a strength."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "in.png").write_bytes(photos[0])
+    words = ["--text", TEXT, "--neutral", NEUTRAL, "--text-strength", FAR, "--set", "yaw=-0.5"]
+    assert run_cli("edit", folder / "in.png", "-o", folder / "out.png", "-q", "--threads", 1, *words) == 0
+    return np.asarray(Image.open(folder / "out.png")).astype(int)
 
 
 def official(*arguments: object, sent: str = "") -> str:
@@ -79,19 +92,23 @@ def difference(file: bytes, image: np.ndarray) -> int:
     return int(np.abs(np.asarray(Image.open(io.BytesIO(file))).astype(int) - image).max())
 
 
-def test_four_clients_at_once_get_what_wagi_rt_gives(server, photos, expected):
-    """NVIDIA's own client, over HTTP and gRPC, mixed edits and inversions; some ran in one batch."""
+def test_four_clients_at_once_get_what_wagi_rt_gives(server, photos, expected, by_text):
+    """NVIDIA's own client, over HTTP and gRPC, mixed edits, texts and inversions; some ran in one batch."""
     before = server.metrics()["wagi_model"]
     requests = [
-        {"photo": photo.hex(), "strengths": row} for photo, row in zip(photos, STRENGTHS, strict=True)
+        {"PHOTO": [photo.hex()], "STRENGTHS": row} for photo, row in zip(photos, STRENGTHS, strict=True)
     ]
+    turned = [-0.5 * (name == "yaw") for name in NAMES]
+    worded = {"TEXT": [TEXT], "NEUTRAL": [NEUTRAL], "TEXT_STRENGTH": [FAR], "STRENGTHS": turned}
+    requests.append({"PHOTO": [photos[0].hex()], **worded})
     answers = json.loads(official("infer", server.http, server.grpc, sent=json.dumps(requests)))
-    assert [len(answer) for answer in answers] == [3] * 4
+    assert [len(answer) for answer in answers] == [4] * 4
     for answer in answers:
-        for file, image in zip(answer, expected, strict=True):
+        for file, image in zip(answer, [*expected, by_text], strict=True):
             assert difference(bytes.fromhex(file), image) <= 1
+    assert difference(bytes.fromhex(answers[0][3]), expected[0]) > 20, "a text is seen"
     found = {name: value - before[name] for name, value in server.metrics()["wagi_model"].items()}
-    assert found["count"] == 12 and found["exec_count"] < 12 and found["queue_duration_us"] > 0
+    assert found["count"] == 16 and found["exec_count"] < 16 and found["queue_duration_us"] > 0
 
 
 def test_garbage_is_the_clients_mistake_and_the_server_lives(server, photos, expected):
@@ -100,15 +117,16 @@ def test_garbage_is_the_clients_mistake_and_the_server_lives(server, photos, exp
         ([b"garbage"], None, "photo: not an image of a format that is read; convert it to PNG or JPEG"),
         ([b""], None, "photo: the file is empty; replace it"),
         ([photos[0], photos[0][:500]], None, "photo 2: damaged or truncated image"),
-        (photos[:1], [(0, 0, float("nan"), 0)], "must be finite numbers"),
+        (photos[:1], [[float("nan")] * len(NAMES)], "must be finite numbers"),
         (photos[:1], [(0, 0, 0)], "STRENGTHS"),
     ):
         reply = client.infer(sent, strengths)
         assert reply.status == 400 and line in reply.error and len(reply.error.splitlines()) == 1
-    garbage = [{"photo": b"garbage".hex(), "strengths": STRENGTHS[0]}]
+    garbage = [{"PHOTO": [b"garbage".hex()]}, {"PHOTO": [photos[0].hex()], "TEXT": ["a man with spectacles"]}]
     answers = json.loads(official("infer", server.http, server.grpc, sent=json.dumps(garbage)))
-    for (answer,), code in zip(answers, 2 * ("400", "StatusCode.INVALID_ARGUMENT"), strict=True):
-        assert answer.startswith(f"{code}: ") and "photo: not an image" in answer
+    for answer, code in zip(answers, 2 * ("400", "StatusCode.INVALID_ARGUMENT"), strict=True):
+        for line, said in zip(answer, ("photo: not an image", "TEXT: 'spectacles' is no word"), strict=True):
+            assert line.startswith(f"{code}: ") and said in line and len(line.splitlines()) == 1
     assert client.infer(photos, STRENGTHS, "jpg").pictures[0].startswith(b"\xff\xd8\xff")
     reply = client.infer(photos, STRENGTHS)
     assert reply.status == 200

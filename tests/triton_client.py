@@ -1,6 +1,6 @@
 """Run by the Python of Triton's environment: what NVIDIA's own client library sees of a server or of files.
 
-    python triton_client.py infer HTTP_PORT GRPC_PORT < [{"photo": hex, "strengths": [...]}, ...] > answers
+    python triton_client.py infer HTTP_PORT GRPC_PORT < [{"PHOTO": [hex], INPUT: [...]}, ...] > answers
     python triton_client.py parse FILE...           # config.pbtxt => one JSON object a line
 
 Four clients at the same time, two over HTTP and two over gRPC, each with a connection of its own, send every
@@ -11,6 +11,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -34,18 +35,24 @@ def client(port: str, over_http: bool, requests: list) -> list:
     connection = library.InferenceServerClient(f"127.0.0.1:{port}", **wait)
     answers = []
     for request in requests:
-        photo = library.InferInput("PHOTO", [1, 1], "BYTES")
-        photo.set_data_from_numpy(np.array([[bytes.fromhex(request["photo"])]], np.object_))
-        strengths = library.InferInput("STRENGTHS", [1, len(request["strengths"])], "FP32")
-        strengths.set_data_from_numpy(np.array([request["strengths"]], np.float32))
+        inputs = [given(library, name, row) for name, row in request.items()]
         try:
             limit = {} if over_http else {"client_timeout": TIMEOUT}
-            found = connection.infer("wagi", [photo, strengths], **limit)
+            found = connection.infer("wagi", inputs, **limit)
             answers.append(found.as_numpy("PICTURE")[0, 0].hex())
         except InferenceServerException as error:
             answers.append(f"{error.status()}: {error.message()}")
     connection.close()
     return answers
+
+
+def given(library: ModuleType, name: str, row: list) -> object:
+    """An input [1, N]."""
+    row = [bytes.fromhex(one) for one in row] if name == "PHOTO" else row
+    words = isinstance(row[0], str | bytes)
+    tensor = library.InferInput(name, [1, len(row)], "BYTES" if words else "FP32")
+    tensor.set_data_from_numpy(np.array([row], np.object_ if words else np.float32))
+    return tensor
 
 
 def parse(*paths: str) -> None:

@@ -66,7 +66,7 @@ class Face:
         if text is not None:
             from wagi_rt import worded
 
-            direction = worded.of_session(self.session, text, neutral)
+            direction = worded.of_session(self.session).direction(text, neutral)
             strengths = {**(strengths or {}), direction: text_strength}
         wanted = resolve(self.session, {**(strengths or {}), **dict[str | Direction, float](more.items())})
         return self.render(self.ws + shift(self.session.manifest, wanted), range_notes(wanted))

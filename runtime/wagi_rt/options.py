@@ -103,13 +103,6 @@ def _add_edit(edit: argparse.ArgumentParser) -> None:
     add("--from", dest="kept", nargs="+", metavar="FILE",
         help="instead of INPUT: what `invert --latents` kept (files, folders); needs no encoder")  # fmt: skip
     _add_edits(edit)
-    add("--text", metavar="TEXT",
-        help='towards a text, where the bundle has a text model: "a man with a hat"')  # fmt: skip
-    add("--neutral", metavar="TEXT", help='the text that --text changes (default "a face")')
-    add("--text-strength", type=values.number, default=1.0, metavar="X",
-        help="how far; negative: away from the text (default 1)")  # fmt: skip
-    add("--text-threshold", type=values.number, metavar="X",
-        help="share of the largest below which a style stays as it is (default 0.1)")  # fmt: skip
     add("--sweep", metavar="NAME=FROM:TO:COUNT",
         help="one attribute in steps, side by side or animated (.gif, .mp4); NAME or a file")  # fmt: skip
     add("--list", action="store_true", help="the model's directions, and what they were measured to do")
@@ -134,13 +127,21 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
         help="more of an attribute (or less), as often as wanted; names: wagi-rt edit --list")  # fmt: skip
     add("--direction", action="append", default=[], metavar="FILE=STRENGTH",
         help="the same with a direction from a .safetensors file")  # fmt: skip
+    add("--text", metavar="TEXT",
+        help='towards a text, where the bundle has a text model: "a man with a hat"')  # fmt: skip
+    add("--neutral", metavar="TEXT", help='the text that --text changes (default "a face")')
+    add("--text-strength", type=values.number, default=1.0, metavar="X",
+        help="how far; negative: away from the text (default 1)")  # fmt: skip
+    add("--text-threshold", type=values.number, metavar="X",
+        help="share of the largest below which a style stays as it is (default 0.1)")  # fmt: skip
 
 
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     add = bulk.add_argument
     add("inputs", nargs="+", metavar="INPUT",
         help="images, folders, 'globs/**/*.jpg', a list.txt of paths, a table.csv: `path`, then a column for "
-        "each direction, or `set` with edits; a column `name` says how the output is called")  # fmt: skip
+        "each direction, or `set` with edits; `text`, `neutral`, `text_strength` as these options; a column "
+        "`name` says how the output is called")  # fmt: skip
     add("-o", "--output", metavar="OUT", required=True, help="a folder (made if needed)")
     add("--ray", nargs="?", const="local", default="local", type=values.address, metavar="ADDRESS",
         help="a running cluster: HOST:PORT, or auto (default: Ray on this machine alone)")  # fmt: skip

@@ -14,6 +14,7 @@ from wagi_rt.bulk.cluster import started
 from wagi_rt.bulk.ledger import Ledger
 from wagi_rt.bulk.pool import Pool
 from wagi_rt.bulk.progress import Progress, counted
+from wagi_rt.bulk.wording import Wording
 from wagi_rt.commands.edit import read_edits
 from wagi_rt.commands.invert import check_face_options
 from wagi_rt.commands.jobs import Job, Plan, files_of, make_places, make_plan, output_folders, refuse_existing
@@ -34,10 +35,12 @@ def bulk(args: Namespace) -> int:
     args.threads = args.threads or 1
     bundle = manifest.read(args.model)
     common = read_edits(bundle, args.set, args.direction)
+    wording = Wording(bundle, args)
     found = inputs.find(
-        args.inputs, args.recursive, output_folders(args), lambda edit: read_edits(bundle, [edit])
+        args.inputs, args.recursive, output_folders(args), lambda edit: read_edits(bundle, [edit]), wording
     )
-    args.editing = bool(common or any(source.edits for source in found.files))
+    wording.check()
+    args.editing = bool(common or any(source.edits or source.by_text for source in found.files))
     plan = make_plan(Namespace(**vars(args) | {"overwrite": True}), found=found)
     with closing(Ledger(report.with_suffix(ROWS), anew=args.overwrite)) as ledger:
         status = _run(args, plan, ledger, _settings(bundle, args))
@@ -65,7 +68,7 @@ def _settings(bundle: Manifest, args: Namespace) -> Settings:
     """A short key of everything that an image's result depends on but its input."""
     model = files.file_sha256(bundle.folder / "manifest.json")
     shared = [model, *(getattr(args, name) for name in _DECIDING)]
-    return lambda job: files.key(*shared, job.edits)[:12]
+    return lambda job: files.key(*shared, job.edits, *(job.by_text or ()))[:12]
 
 
 def _run(args: Namespace, plan: Plan, ledger: Ledger, settings: Settings) -> int:

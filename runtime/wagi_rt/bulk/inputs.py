@@ -8,21 +8,23 @@ from collections.abc import Callable, Iterator
 from glob import iglob
 from pathlib import Path
 
+from wagi_rt.bulk.wording import COLUMNS, Wording
 from wagi_rt.commands.sources import STREAM, Source, Sources, find_sources
 from wagi_rt.decoding import READ_SUFFIXES
 from wagi_rt.errors import UserError
 
 LIST, TABLE = ".txt", ".csv"
-_PATH, _NAME, _SET = "path", "name", "set"  # columns of a table; every other one is a direction
+_PATH, _NAME, _SET = "path", "name", "set"  # columns of a table, and COLUMNS; every other one is a direction
 _MAGIC = "*?["
 
 Check = Callable[[str], object]
 
 
-def find(inputs: list[str], recursive: bool, outputs: list[str], check: Check) -> Sources:
+def find(inputs: list[str], recursive: bool, outputs: list[str], check: Check, wording: Wording) -> Sources:
     """All pictures in the order of the inputs; whether a listed one can be read is seen when it is.
 
-    check: raises UserError for an edit such as "smile=+1" that the model does not know.
+    check: raises UserError for an edit such as "smile=+1" that the model does not know. wording: the edit by
+    text of each.
     """
     found = Sources([], [], [])
     for name in inputs:
@@ -30,7 +32,7 @@ def find(inputs: list[str], recursive: bool, outputs: list[str], check: Check) -
         if name == STREAM:
             raise UserError("-: bulk reads files; name them, a folder, a list.txt or a table.csv", status=2)
         if kind in (LIST, TABLE) and os.path.isfile(name):
-            found.files.extend(_listed(name) if kind == LIST else _table(name, check))
+            found.files.extend(_listed(name) if kind == LIST else _table(name, check, wording))
         elif any(sign in name for sign in _MAGIC) and not os.path.lexists(name):
             _match(name, found)
         else:
@@ -38,6 +40,8 @@ def find(inputs: list[str], recursive: bool, outputs: list[str], check: Check) -
             found.files.extend(part.files)
             found.failures.extend(part.failures)
             found.notes.extend(part.notes)
+    common = wording.row({})
+    found.files[:] = [one if one.by_text else one._replace(by_text=common) for one in found.files]
     return found
 
 
@@ -58,15 +62,17 @@ def _listed(name: str) -> list[Source]:
     return [_source(name, line) for line in _lines(name) if line.strip()]
 
 
-def _table(name: str, check: Check) -> list[Source]:
-    """A row for each output: path, and as columns directions, `set` ("smile=+1 yaw=-0.3"), its `name`."""
+def _table(name: str, check: Check, wording: Wording) -> list[Source]:
+    """A row for each output: path, and as columns directions, `set` ("smile=+1 yaw=-0.3"), texts, `name`."""
     rows = csv.reader(_lines(name))
     try:
         header = [title.strip() for title in next(rows, [])]
         if header[:1] != [_PATH] or len(set(header)) < len(header):
             raise UserError(f"{name}: its first line must name columns: {_PATH}, then each once", status=2)
         for title in header[1:]:
-            if title not in (_NAME, _SET):
+            if title in COLUMNS:
+                _of_text(name, title, check, wording)
+            elif title not in (_NAME, _SET):
                 check(f"{title}=0")
         found = []
         for cells in filter(any, rows):
@@ -74,27 +80,43 @@ def _table(name: str, check: Check) -> list[Source]:
             if len(cells) > len(header):
                 raise UserError(f"{where}: has {len(cells)} cells for {len(header)} columns", status=2)
             values = dict(zip(header, map(str.strip, cells), strict=False))
-            found.append(_row(name, where, values, check))
+            found.append(_row(name, where, values, check, wording))
         return found
     except csv.Error as error:
         raise UserError(f"{name}:{rows.line_num}: is no CSV ({error})", status=2) from None
 
 
-def _row(name: str, where: str, values: dict[str, str], check: Check) -> Source:
-    own = {title: text for title, text in values.items() if title not in (_PATH, _NAME, _SET) and text}
+def _of_text(name: str, title: str, check: Check, wording: Wording) -> None:
+    """UserError for a column of texts in a table for a model without a text model, or for a name of two."""
+    try:
+        check(f"{title}=0")
+    except UserError:
+        try:
+            return wording.allow_columns()
+        except UserError as error:
+            raise UserError(f"{name}: column {error}", error.status) from None
+    line = f"column {title}: this model has a direction of that name; write {title}=STRENGTH into `set`"
+    raise UserError(f"{name}: {line}", status=2)
+
+
+def _row(name: str, where: str, values: dict[str, str], check: Check, wording: Wording) -> Source:
+    plain = (_PATH, _NAME, _SET, *COLUMNS)
+    own = {title: text for title, text in values.items() if title not in plain and text}
     edits = (*(f"{title}={text}" for title, text in own.items()), *values.get(_SET, "").split())
     if not values[_PATH]:
         raise UserError(f"{where}: has no path", status=2)
     try:
         for edit in edits:
             check(edit)
+        by_text = wording.row(values)
     except UserError as error:
         raise UserError(f"{where}: {error}", error.status) from None
     source = _source(name, values[_PATH])
     below, stem = os.path.split(values.get(_NAME, ""))
     if os.path.isabs(below) or ".." in Path(below).parts:
         raise UserError(f"{where}: name {values[_NAME]}: must lie below -o", status=2)
-    return source._replace(edits=edits, name=stem, below=Path(below) if stem else source.below)
+    place = Path(below) if stem else source.below
+    return source._replace(edits=edits, by_text=by_text, name=stem, below=place)
 
 
 def _source(name: str, path: str) -> Source:

@@ -42,7 +42,10 @@ class Worker:
 
 def failed(job: Job, error: str | None, seconds: float = 0.0) -> Row:
     """The row of an image without results."""
-    found = {"input": job.source, "output": job.target, "error": error, "seconds": round(seconds, 4)}
+    found: Row = {"input": job.source, "output": job.target, "error": error, "seconds": round(seconds, 4)}
+    if job.by_text:
+        text, neutral, strength, _ = job.by_text
+        found |= {"text": text, "neutral": neutral, "text_strength": strength}
     return found | {"edits": " ".join(job.edits), "notes": []}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from wagi_rt.manifest import Manifest
     from wagi_rt.results import Result
     from wagi_rt.session import Session
+    from wagi_rt.worded import Texts
 
 CAPTIONS = ("Input", "Naive edit", "Edit")
 _MOST_FRAMES = 64
@@ -181,7 +183,7 @@ def _by_text(bundle: Manifest, args: Namespace) -> Wanted:
     from wagi_rt import worded
 
     given = args.text, args.neutral, args.text_threshold
-    return [(worded.found_alone(bundle, args.backend, *given), args.text_strength)]
+    return [(worded.alone(bundle, args.backend).direction(*given), args.text_strength)]
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -246,7 +248,7 @@ class Edits(Render):
 
     def __call__(self, squares: Sequence[Square]) -> list[Result]:
         prepared, kept = [square.prepared for square in squares], self._kept(squares)
-        own = np.stack([self._own(square) for square in squares])
+        own = np.stack([square.own for square in squares if square.own is not None])
 
         def edit(shift: np.ndarray) -> list[Result]:
             return self.session.results(self.session.edit(kept, kept["ws"] + shift), prepared)
@@ -259,9 +261,21 @@ class Edits(Render):
             square.shown = kept["naive_r"][i], kept["image_r"][i]
         return [_beside(list(results)) for results in zip(*edits, strict=True)]
 
-    def _own(self, square: Square) -> np.ndarray:  # [n_latent, style_dim]
-        """The step of the edits that this square alone gets."""
-        return face.shift(self.session.manifest, from_bundle(self.session, square.edits))
+    def own(self, job: Job) -> np.ndarray:  # [n_latent, style_dim]
+        try:
+            wanted = from_bundle(self.session, job.edits)
+            if job.by_text:
+                text, neutral, strength, threshold = job.by_text
+                wanted.append((self._texts.direction(text, neutral, threshold), strength))
+        except UserError as error:
+            raise UserError(f"{job.source_name}: {error}", error.status) from None
+        return face.shift(self.session.manifest, wanted)
+
+    @cached_property
+    def _texts(self) -> Texts:
+        from wagi_rt import worded
+
+        return worded.of_session(self.session)
 
     def _kept(self, squares: Sequence[Square]) -> Tensors:
         read = [square.kept for square in squares if square.kept]

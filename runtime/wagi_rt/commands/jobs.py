@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from wagi_rt.commands.sources import STREAM, Source, Sources, find_sources
+from wagi_rt.commands.sources import STREAM, ByText, Source, Sources, find_sources
 from wagi_rt.decoding import READ_SUFFIXES
 from wagi_rt.errors import UserError
 from wagi_rt.pictures import WRITTEN
@@ -22,7 +22,7 @@ class Job(NamedTuple):
     """One image: where it comes from, where it and its naive inversion go ("-" is a stream).
 
     faces: where the squares of a photo's faces go, less "-NUMBER.png". edits: of this image alone, each as
-    after --set.
+    after --set. by_text: its edit by text, if it has one.
     """
 
     source: str
@@ -32,6 +32,7 @@ class Job(NamedTuple):
     faces: str = ""  # not written
     latents: str = ""  # not written
     edits: tuple[str, ...] = ()
+    by_text: ByText | None = None
 
     @property
     def source_name(self) -> str:
@@ -152,7 +153,7 @@ def _jobs(
         raise UserError(f"-o {output}: pictures are written as {', '.join(written)}; choose one", status=2)
     targets = _targets(found, output, suffixes)
     return [
-        Job(source.path, target, end, edits=source.edits)
+        Job(source.path, target, end, edits=source.edits, by_text=source.by_text)
         for source, target, end in zip(found.files, targets, suffixes, strict=True)
     ]
 

@@ -16,10 +16,20 @@ STREAM = "-"
 _OTHER_PHOTOS = frozenset(".heic .heif .hif .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .jxl".split())
 
 
+class ByText(NamedTuple):
+    """An edit by text (wagi_rt.worded): towards `text` from `neutral`, how far, and of which styles."""
+
+    text: str
+    neutral: str
+    strength: float
+    threshold: float
+
+
 class Source(NamedTuple):
     """A picture: its path ("-" is stdin), the folder it was found in (None: was named), and where below.
 
     name: of its output, less the ending ("": as the picture's). edits: of this picture alone, as after --set.
+    by_text: its edit by text, if any.
     """
 
     path: str
@@ -27,6 +37,7 @@ class Source(NamedTuple):
     below: Path = Path()
     name: str = ""
     edits: tuple[str, ...] = ()
+    by_text: ByText | None = None
 
 
 class Sources(NamedTuple):

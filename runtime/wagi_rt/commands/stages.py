@@ -28,7 +28,7 @@ class Square:
 
     kept: what its edits start from, where that was read from a file. base: the inversion that the result is
     an edit of, where the difference is wanted. shown: the naive inversion and the picture, which may be
-    larger. far: `naive.far` of them. edits: of its job.
+    larger. far: `naive.far` of them. own: `Render.own` of its job.
     """
 
     def __init__(self, prepared: pictures.Prepared, kept: Tensors | None = None) -> None:
@@ -37,7 +37,7 @@ class Square:
         self.base: Result | None = None
         self.shown: tuple[np.ndarray, np.ndarray] | None = None
         self.far = ""
-        self.edits: Sequence[str] = ()
+        self.own: np.ndarray | None = None
         self.metrics: dict[str, Any] = {}
 
 
@@ -78,6 +78,10 @@ class Render:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+
+    def own(self, job: Job) -> np.ndarray | None:
+        """The step in the latents that this job alone gets; UserError for what the model does not know."""
+        return None
 
     def __call__(self, squares: Sequence[Square]) -> list[Result]:
         """Their results; fills in what else a square is to know."""
@@ -131,9 +135,10 @@ class Stages:
         images = []
         for job in jobs:
             try:
+                own = self.render.own(job)
                 images.append(self._prepare(job))
                 for square in images[-1].squares:
-                    square.edits = job.edits
+                    square.own = own
             except decoding.TooManyPixels as error:
                 images.append(Image(job, error=UserError(f"{error}, or allow more with --max-pixels")))
             except UserError as error:
