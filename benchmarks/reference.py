@@ -92,7 +92,8 @@ def generate(generator: Generator, ws: Tensor, gates: Gates = NO_GATES, shown: i
             if j % 2 == 0:
                 x = gate(x, gates.features.get(res))
         details = coefficients(generator.to_rgbs[i], x, ws[:, 2 * i + 3])
-        skip = gate(details, gates.wavelets.get(res)) + resample(generator.to_rgbs[i], skip)
+        pair, skip = gates.wavelets.get(res), resample(generator.to_rgbs[i], skip)
+        skip = gate(details + skip, pair) if gates.post_skip else gate(details, pair) + skip
         drawn = skip if not shown or 2 * res <= shown else drawn
     return inverse_wavelet(generator.iwt, drawn)
 

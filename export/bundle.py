@@ -33,7 +33,7 @@ from wagi_rt.directions import STYLE, Direction
 from wagi_rt.engines.ort import OrtEngine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import file_sha256
-from wagi_rt.schema import SCHEMA
+from wagi_rt.schema import RESIZED, SCHEMA
 from wagi_rt.worded import GRAPH
 
 MANIFEST = "manifest.json"
@@ -259,7 +259,7 @@ def _manifest(
         for graph in graphs.values()
     }
     return {
-        "schema": SCHEMA,
+        "schema": RESIZED if model.pil else SCHEMA,
         "name": name,
         "size": generator.size,
         "resolution": model.resolution,
@@ -270,7 +270,8 @@ def _manifest(
         "default": PIPELINE,
         "aligner": aligner(model),
         "generator": weights_hash(generator),
-        "naive": "early" if model.early else "full",
+        "naive": "early" if model.early else "bilinear" if model.bilinear else "full",
+        **({"image_resize": "pil"} if model.pil else {}),
         "full_detail": model.full_detail,
         "graphs": entries,
         "files": {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)},

@@ -6,13 +6,16 @@ graph of its own.
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from wagi_rt.chain import FADE_CHANGE, FADE_SHARE, STEPS, Shapes, Step
 from wagi_rt.manifest import Manifest
+from wagi_rt.resampling import triangles
 
 _OPSET, _IR = 18, 9
+_END = 2**31 - 1  # of a Slice
 
 
 class Nodes:
@@ -44,6 +47,9 @@ class Nodes:
         tensor = ir.tensor(list(axes), ir.DataType.INT64)
         return self.store(ir.Value(name=f"axes_{'_'.join(map(str, axes))}", const_value=tensor))
 
+    def array(self, name: str, values: np.ndarray) -> ir.Value:
+        return self.store(ir.Value(name=name, const_value=ir.tensor(values.astype(np.float32), name=name)))
+
 
 def twin(nodes: Nodes, step: Step, inputs: list[ir.Value], size: int, resolution: int) -> ir.Value:
     """The glue `step` as nodes => its output; size: of the images, a multiple of `resolution`."""
@@ -57,9 +63,12 @@ def twin(nodes: Nodes, step: Step, inputs: list[ir.Value], size: int, resolution
 
     if step.name == "shrink":
         return shrink(inputs[0])
-    if step.name == "low_fidelity":
+    if step.name == "shrink_pil":
+        return _antialiased(nodes, inputs[0], output, size, resolution)
+    if step.name in ("low_fidelity", "sample"):
         limits = [nodes.scalar(-1), nodes.scalar(1)]
-        return shrink(add("Clip", [inputs[0], *limits], output if factor == 1 else f"{output}/valid"))
+        valid = add("Clip", [inputs[0], *limits], output if factor == 1 else f"{output}/valid")
+        return shrink(valid) if step.name == "low_fidelity" else _middles(nodes, valid, output, factor)
     if step.name == "subtract":
         return add("Sub", inputs, output)
     assert step.name == "fade", step.name
@@ -72,6 +81,32 @@ def twin(nodes: Nodes, step: Step, inputs: list[ir.Value], size: int, resolution
     windows = add("AveragePool", [change], f"{output}/windows", **window)  # type: ignore[arg-type]
     shares = add("Div", [windows, nodes.scalar(FADE_CHANGE)], f"{output}/shares")
     return add("Div", [residual, add("Add", [shares, nodes.scalar(1)], f"{output}/trust")], output)
+
+
+def _middles(nodes: Nodes, image: ir.Value, output: str, factor: int) -> ir.Value:
+    """Means of the middle 2x2 pixels of every block."""
+    if factor == 1:
+        return image
+    if before := factor // 2 - 1:
+        cut = [nodes.axes(before, before), nodes.axes(_END, _END), nodes.axes(2, 3)]
+        image = nodes.add("Slice", [image, *cut], f"{output}/middles")
+    return nodes.add("AveragePool", [image], output, kernel_shape=[2, 2], strides=[factor] * 2)
+
+
+def _antialiased(nodes: Nodes, image: ir.Value, output: str, size: int, resolution: int) -> ir.Value:
+    """A convolution per colour with an inner pixel's filter; at the border, what lies inside counts more."""
+    factor = size // resolution
+    if factor == 1:
+        return image
+    weights = triangles(4 * factor, 4)  # of four pixels, the inner two have whole filters
+    inner = weights[1, factor // 2 : factor // 2 + 2 * factor]
+    kernel = nodes.array(f"triangle_{factor}", np.tile(np.outer(inner, inner), (3, 1, 1, 1)))
+    shape = {"kernel_shape": [2 * factor] * 2, "strides": [factor] * 2, "pads": [factor // 2] * 4, "group": 3}
+    found = nodes.add("Conv", [image, kernel], f"{output}/inside", **shape)  # type: ignore[arg-type]
+    border = np.ones(resolution)
+    border[[0, -1]] = 1 / inner[factor // 2 :].sum()
+    share = nodes.array(f"border_{factor}", np.outer(border, border)[None, None])
+    return nodes.add("Mul", [found, share], output)
 
 
 def write_glue(manifest: Manifest, name: str, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from export.folding import cast, folded
 from export.synthesis import Style, Synthesis, bands
 from wagi.errors import UserError
-from wagi.model import WaGI, area_resize, fade
+from wagi.model import WaGI, fade
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import Gates
@@ -141,8 +141,9 @@ class Decode(nn.Module):
         super().__init__()
         self.synthesis = synthesis
         self.fusion = folded(model.fusion, synthesis.dtype)
+        self.fusion.plain = False  # type: ignore[assignment]
         for name, head in self.fusion.named_children():
-            if "_scale" in name:
+            if "_scale" in name and not model.fusion.plain:
                 last = head[-1]  # type: ignore[index]
                 last.bias = nn.Parameter(last.bias + 1, requires_grad=False)  # (1 + g) x + h
 
@@ -162,26 +163,20 @@ class Pipeline(nn.Module):
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        align: Align | Move,
-        decode: Decode,
-        detail: KeepDetail | None,
-        resolution: int,
-        early: bool,
+        self, model: WaGI, encoder: Encoder, align: Align | Move, decode: Decode, detail: KeepDetail | None
     ) -> None:
         super().__init__()
         self.encoder, self.align, self.decode, self.detail = encoder, align, decode, detail
-        self.resolution, self.early = resolution, early
+        self.render, self.reduced = NaiveRenderer(model, decode.synthesis), model.reduced
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        image_r = area_resize(image, self.resolution)
+        image_r = self.reduced(image)
         ws = self.encoder(image_r)
-        state, styles, naive_r = render_naive(self.decode.synthesis, ws, self.resolution, self.early)
+        (x, skip), styles, naive_r = self.render(ws)
         aligned = image_r - naive_r
         if isinstance(self.align, Align):
             aligned = self.align(aligned, naive_r)
-        result = self.decode.synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        result = self.decode.synthesis.suffix(styles, x, skip, self.decode.gates(aligned))
         return ws, naive_r, self.detail(result, image) if self.detail else result
 
 
@@ -191,12 +186,10 @@ class Edit(nn.Module):
     For a flow aligner feature too, and with full detail image.
     """
 
-    def __init__(
-        self, align: Align | Move, decode: Decode, detail: MoveDetail | None, resolution: int, early: bool
-    ) -> None:
+    def __init__(self, model: WaGI, align: Align | Move, decode: Decode, detail: MoveDetail | None) -> None:
         super().__init__()
         self.align, self.decode, self.detail = align, decode, detail
-        self.resolution, self.early = resolution, early
+        self.render = NaiveRenderer(model, decode.synthesis)
 
     def forward(
         self,
@@ -206,26 +199,30 @@ class Edit(nn.Module):
         feature: Tensor | None = None,
         image: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        synthesis = self.decode.synthesis
-        state, styles, edit_naive_r = render_naive(synthesis, edit_ws, self.resolution, self.early)
+        (x, skip), styles, edit_naive_r = self.render(edit_ws)
         residual = image_r - naive_r
         if isinstance(self.align, Align):
             found = self.align(fade(residual, naive_r, edit_naive_r), edit_naive_r)
         else:
-            found = self.align(residual, naive_r, edit_naive_r, feature, cast(state[0], _SINGLE))
+            found = self.align(residual, naive_r, edit_naive_r, feature, cast(x, _SINGLE))
         aligned, *source = found if self.detail else (found,)
-        result = synthesis.suffix(styles, *state, self.decode.gates(aligned))
+        result = self.decode.synthesis.suffix(styles, x, skip, self.decode.gates(aligned))
         return edit_naive_r, self.detail(result, image, *source) if self.detail else result
 
 
-def render_naive(
-    synthesis: Synthesis, ws: Tensor, resolution: int, early: bool
-) -> tuple[tuple[Tensor, Tensor], list[Style], Tensor]:
-    """The state below the first gate, the styles above it, and the naive image at `resolution`."""
-    x, skip = synthesis.prefix(ws)
-    styles = synthesis.suffix_styles(ws)
-    naive = synthesis.suffix(styles, x, skip, NO_GATES, resolution if early else None)
-    return (x, skip), styles, area_resize(naive.clamp(-1, 1), resolution)
+class NaiveRenderer(nn.Module):
+    """ws -> the state below the first gate, the styles above it, and the naive image at R."""
+
+    def __init__(self, model: WaGI, synthesis: Synthesis) -> None:
+        super().__init__()
+        self.synthesis, self.low_fidelity = synthesis, model.low_fidelity
+        self.drawn = model.resolution if model.early else None
+
+    def forward(self, ws: Tensor) -> tuple[tuple[Tensor, Tensor], list[Style], Tensor]:
+        x, skip = self.synthesis.prefix(ws)
+        styles = self.synthesis.suffix_styles(ws)
+        naive = self.synthesis.suffix(styles, x, skip, NO_GATES, self.drawn)
+        return (x, skip), styles, self.low_fidelity(naive)
 
 
 @dataclass(frozen=True)
@@ -268,8 +265,8 @@ def build_graphs(
         "encoder": encoder, "prefix": Prefix(synthesis), "naive": Naive(synthesis),
         "early": Early(synthesis, size), "align": align, "move": align, "decode": decode,
         "keep_detail": keep, "move_detail": move,
-        PIPELINE: Pipeline(encoder, align, decode, details[0], size, model.early),
-        EDIT: Edit(align, decode, details[1], size, model.early),
+        PIPELINE: Pipeline(model, encoder, align, decode, details[0]),
+        EDIT: Edit(model, align, decode, details[1]),
     }  # fmt: skip
     known = tensor_shapes(model, offsets)
     whole, edit = chains(model)
@@ -290,7 +287,7 @@ def aligner(model: WaGI) -> str:
 
 def chains(model: WaGI) -> tuple[chain.Chain, chain.Chain]:
     """The model's inversion and edit by separate graphs."""
-    kind = aligner(model), model.full_detail, model.early
+    kind = chain.Kind(aligner(model), model.full_detail, model.early, model.bilinear, model.pil)
     return chain.inversion(*kind), chain.edit(*kind)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from export.graphs import chains
 from export.rows import Recorded
-from wagi.model import Inversion, WaGI, area_resize
+from wagi.model import Inversion, WaGI
 from wagi.networks.full_detail import shares
 from wagi_rt import probes
 from wagi_rt.chain import EDIT, FUSED, fused
@@ -36,7 +36,7 @@ def reference(model: WaGI, images: np.ndarray, offsets: bool = False) -> Recorde
         edited = model.edit(inversion, torch.from_numpy(probes.edited(inversion.ws.numpy())))
         edit_state, _ = model.reconstruct(edited.ws)
         known: dict[str, Tensor] = {
-            "image": x, "image_r": area_resize(x, model.resolution), "ws": inversion.ws, "feature": state.x,
+            "image": x, "image_r": model.reduced(x), "ws": inversion.ws, "feature": state.x,
             "skip": state.skip, "naive": naive, "naive_r": model.low_fidelity(naive),
             "residual": inversion.residual, "aligned": inversion.aligned, "result": inversion.image,
             "drawn": model.decode(inversion.ws, state, inversion.aligned),

@@ -292,7 +292,11 @@ class Synthesis(nn.Module):
             conv, style = next(next_conv)
             x = conv(x, style)
             coefficients = self.rgbs[i + 1](x, rgbs[i - self.start])
-            skip = self.skip_path(skip, _gated(coefficients, gates.wavelets.get(self.resolutions[i])))
+            pair = gates.wavelets.get(self.resolutions[i])
+            if gates.post_skip:
+                skip = _gated(self.skip_path(skip, coefficients), pair)
+            else:
+                skip = self.skip_path(skip, _gated(coefficients, pair))
         return inverse_haar(skip) if self.in_wavelets else skip
 
 

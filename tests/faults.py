@@ -17,7 +17,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     # The only place where the parts meet.
     "wagi/model.py": [
         ("return offsets + self.generator.latent_avg", "return offsets", TWO_PASSES),
-        ("area_resize(naive.clamp(-1, 1), self", "area_resize(naive, self", TWO_PASSES),
+        ("resize(naive.clamp(-1, 1), self", "resize(naive, self", TWO_PASSES),
         ("self.aligner(residual, self", "self.aligner(0 * residual, self", TWO_PASSES),
         (", gates=self.fusion(aligned))", ", gates=None)", TWO_PASSES),
         ("(residual, inversion.naive, naive)", "(residual, naive, naive)", EDITED),
@@ -227,7 +227,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     # The export formulation.
     "export/graphs.py": [
         ("last.bias + 1,", "last.bias,", WHOLE),
-        ("area_resize(naive.clamp(-1, 1), resolution", "area_resize(naive, resolution", WHOLE),
+        ("self.low_fidelity(naive)", "naive", WHOLE),
     ],
     "export/synthesis.py": [
         ("_GAIN = math.sqrt(2)", "_GAIN = 1.0", SYNTHESIS),

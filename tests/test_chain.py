@@ -13,7 +13,7 @@ from wagi_rt import chain, manifest
 from wagi_rt.chain import EDIT, FUSED, GLUE, at_latents, edit, fused, inversion, opening, walk
 from wagi_rt.errors import UserError
 
-SIZE, RESOLUTION = 128, 64
+SIZE, RESOLUTION = 256, 64
 INVERSION = inversion("ada")
 
 
@@ -60,6 +60,7 @@ def test_low_fidelity_is_a_valid_image():
 
 KINDS = [("ada", False), ("flow", False), ("flow", True)]  # aligner, full detail
 KINDS += [("ada", False, True), ("flow", True, True)]  # and early naive images
+KINDS += [("ada", False, False, True, True), ("flow", True, True, False, True)]  # sampled ones; Pillow's
 CHAINS = [FUSED, *(make(*kind) for make in (inversion, edit, at_latents, opening) for kind in KINDS)]
 
 

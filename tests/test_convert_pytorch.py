@@ -152,7 +152,9 @@ def test_encoders(tmp_path, inversion_parts, kind, wrapped, capsys):
     assert run(source, "-o", tmp_path / "out.pt") == 0
     assert ("'module.' was before each" in capsys.readouterr().out) == wrapped
     content = checkpoint.read(tmp_path / "out.pt")
-    assert content["stage"] == "encoder" and content["config"]["model"]["encoder"] == kind
+    settings = content["config"]["model"]
+    assert content["stage"] == "encoder" and settings["encoder"] == kind
+    assert settings["image_resize"] == "pil"
     loaded = load(tmp_path / "out.pt", "encoder")
     assert isinstance(loaded, PixelToStyle if kind == "psp" else Encoder4Editing)
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -195,6 +197,8 @@ def test_hfgi_becomes_configuration_a(tmp_path, inversion_parts, capsys):
     assert torch.allclose(image, expected, atol=1e-4)
     assert not torch.allclose(image, naive, atol=1e-2)
     assert "generator, encoder, aligner, fusion" in capsys.readouterr().out
+    config = checkpoint.model_config(checkpoint.read(tmp_path / "out.pt"), "out.pt")
+    assert (config.naive, config.image_resize) == ("bilinear", "pil")  # tests/test_paper_settings.py
 
 
 def test_encoder_of_another_generator(tmp_path, capsys):

@@ -145,7 +145,7 @@ def test_a_manifest_with_a_wrong_entry_is_refused(tmp_path, entry, said):
         ({"generator": None}, "'generator' is missing"),
         ({"naive_errors": {"count": 1, "mean": 1, "quantiles": {}}}, "naive_errors"),
         ({"aligner": "flow"}, "graph 'move' is missing"),
-        ({"schema": 4}, "reads schemas 2 and 3"),
+        ({"schema": 5}, "reads schemas 2 to 4"),
     ],
 )
 def test_what_schema_3_holds_is_checked(tmp_path, change, said):

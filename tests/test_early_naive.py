@@ -187,7 +187,7 @@ def test_the_setting_is_kept(model, tmp_path):
     assert checkpoint.load_model(path).early
     older = {name: value for name, value in config.to_dict(settings).items() if name != "naive"}
     assert config.model_from_dict(older, "older").naive == "full"
-    with pytest.raises(UserError, match="naive=late: choose from full, early"):
+    with pytest.raises(UserError, match="naive=late: choose from full, bilinear, early"):
         config.settings("smoke", "inversion", {"naive": "late"})
 
 
@@ -196,7 +196,8 @@ def test_the_manifest_names_it(exported, tmp_path):
     edit_manifest(folder, naive="early")
     assert not manifests.read(folder).early, "nothing lies above R"
     folder = write_tiny_bundle(tmp_path / "c", schema=3, size=64, resolution=32)
-    for value, said in (("early", "graph 'early' is missing"), ("late", "'naive' full or early only")):
+    known = "'naive' full or bilinear or early only"
+    for value, said in (("early", "graph 'early' is missing"), ("late", known)):
         edit_manifest(folder, naive=value)
         with pytest.raises(manifests.UserError, match=said):
             manifests.read(folder)

@@ -49,8 +49,10 @@ def test_skip_path_is_one_transposed_convolution() -> None:
 
 
 @pytest.mark.parametrize("up", UP_FORMS)
-@pytest.mark.parametrize("kind", [Generator, StyleGAN2Generator])
-def test_generator_prefix_and_gated_suffix(kind: type[Generator], up: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "post_skip"), [(Generator, False), (Generator, True), (StyleGAN2Generator, False)]
+)
+def test_generator_prefix_and_gated_suffix(kind: type[Generator], post_skip: bool, up: str) -> None:
     """Widths that differ, 3x3 tWavelets, a fused block in the middle, noise, both kinds of gates."""
     torch.manual_seed(0)
     generator = randomised(
@@ -62,13 +64,14 @@ def test_generator_prefix_and_gated_suffix(kind: type[Generator], up: str) -> No
     gates = Gates(
         {start: (seeded(3, channels, start, start, seed=1), seeded(3, channels, start, start, seed=2))},
         {start: (seeded(3, bands, start, start, seed=3), seeded(3, bands, start, start, seed=4))},
+        post_skip,
     )
     wanted = generator.suffix(ws, State(*state), start, gates)
     synthesis = Synthesis(generator, start, up, torch.float32)
     x, skip = synthesis.prefix(ws)
     torch.testing.assert_close(x, state.x, **NETWORK)
     torch.testing.assert_close(skip, state.skip, **NETWORK)
-    plus_one = Gates(*({k: (g + 1, h) for k, (g, h) in part.items()} for part in gates))
+    plus_one = Gates(*({k: (g + 1, h) for k, (g, h) in part.items()} for part in gates[:2]), post_skip)
     found = synthesis.suffix(synthesis.suffix_styles(ws), x, skip, plus_one)
     torch.testing.assert_close(found, wanted, **NETWORK)
 

@@ -57,6 +57,11 @@ def test_figure_1(world, tmp_path):
         difference = (pixels / 127.5 - 1) - (to_uint8(images) / 127.5 - 1)
         assert row["l2"] == pytest.approx(np.square(difference).mean(), rel=1e-4)
     assert Image.open(tmp_path / "figure1.png").size == (3 * SIZE, TITLE + 4 * SIZE)
+    alone = ["figure1", "--model", str(world / "d.pt"), "--data", str(world / "data"), "--noise", "0.2"]
+    assert evaluate.main([*alone, "--out", str(tmp_path)]) == 0
+    again = json.loads((tmp_path / "figure1.json").read_text())["rows"]
+    assert [row["model"] for row in again] == ["naive", "WaGI"]
+    assert [row["l2"] for row in again] == [row["l2"] for row in rows]
 
 
 def test_figure_2a(world, tmp_path):

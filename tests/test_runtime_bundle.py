@@ -82,7 +82,7 @@ def test_wrong_sha256_of_graphs_and_external_data(file, bundle, photo, capsys):
 def test_unknown_schema_names_both_versions(bundle, photo, capsys):
     edit_manifest(bundle, schema=99)
     line = refusal(bundle, photo, capsys)
-    assert "schema 99 is unknown" in line and "reads schemas 2 and 3" in line
+    assert "schema 99 is unknown" in line and "reads schemas 2 to 4" in line
 
 
 KEYS = ["schema", "name", "size", "resolution", "n_latent", "style_dim", "precision", "graphs", "tolerance"]

@@ -86,10 +86,13 @@ def styled(sd, name, x, w, noise, up=False):
     return 2**0.5 * F.leaky_relu(y + sd[name + ".activate.bias"][None, :, None, None], 0.2)
 
 
-def reference(sd, ws, blocks, wavelet, gates=None):
-    """The published table of layers, latents and noises, one line each."""
+def reference(sd, ws, blocks, wavelet, gates=None, one=1, post_skip=False):
+    """The published table of layers, latents and noises, one line each.
+
+    one: what a gate adds to g. post_skip: wavelets are gated with the skip path's share in them.
+    """
     gates = gates or Gates({}, {})
-    fuse = lambda x, pair: x if pair is None else x * (1 + pair[0]) + pair[1]  # noqa: E731
+    fuse = lambda x, pair: x if pair is None else x * (one + pair[0]) + pair[1]  # noqa: E731
     noise = lambda j: sd[f"noises.noise_{j}"]  # noqa: E731
     x = styled(sd, "conv1", sd["input.input"].expand(len(ws), -1, -1, -1), ws[:, 0], noise(0))
     skip = modulated(sd, "to_rgb1.conv", x, ws[:, 1], demodulate=False) + sd["to_rgb1.bias"]
@@ -99,8 +102,10 @@ def reference(sd, ws, blocks, wavelet, gates=None):
         x = fuse(x, gates.features.get(res))
         x = styled(sd, f"convs.{2 * i + 1}", x, ws[:, 2 * i + 2], noise(2 * i + 2))
         rgb = modulated(sd, f"to_rgbs.{i}.conv", x, ws[:, 2 * i + 3], demodulate=False)
-        rgb = fuse(rgb + sd[f"to_rgbs.{i}.bias"], gates.wavelets.get(res))
-        skip = rgb + (dwt(upsample(iwt(skip))) if wavelet else upsample(skip))
+        rgb = rgb + sd[f"to_rgbs.{i}.bias"]
+        skip = dwt(upsample(iwt(skip))) if wavelet else upsample(skip)
+        pair = gates.wavelets.get(res)
+        skip = fuse(rgb + skip, pair) if post_skip else fuse(rgb, pair) + skip
     return iwt(skip) if wavelet else skip
 
 

@@ -267,11 +267,12 @@ def build_inverter(content: dict, path: str | Path) -> NaiveInverter:
     if "fusion" in content["weights"]:
         return build_model(content, path)
     parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in ("generator", "encoder")}
+    config = model_config(content, path)
     if "hypernetwork" not in content["weights"]:
-        return NaiveInverter(**parts).eval()
+        return NaiveInverter(**parts, pil=config.pil).eval()
     hypernetwork: Any = build_loaded(content, "hypernetwork", path)
     return HyperInverter(
-        **parts, hypernetwork=hypernetwork, hyper_steps=model_config(content, path).hyper_steps
+        **parts, hypernetwork=hypernetwork, hyper_steps=config.hyper_steps, pil=config.pil
     ).eval()
 
 

@@ -40,12 +40,17 @@ class ModelConfig:
     residual_resolution: int = 0  # R; 0: min(256, size)
     aligner: str = "ada"  # ada: as published; flow: moves detail with an edit
     full_detail: bool = False  # above R, the input's own detail (decision 58); with aligner=flow
-    naive: str = "full"  # the naive image that the residual sees: averaged down, or early: drawn up to R
+    # the naive image that the residual sees: full, averaged down; bilinear, sampled (HFGI); early, drawn to R
+    naive: str = "full"
+    image_resize: str = "area"  # how E0 and the residual get an image at R: area | pil (Pillow's bilinear)
     aligner_channels: tuple[int, ...] = (16, 32, 48, 64)
     feature_levels: tuple[int, ...] = (64, 128)
     wavelet_levels: tuple[int, ...] = (128,)
     fusion_widths: tuple[int, ...] = (32, 48, 64)
     fusion_hidden: int = 0  # width inside the heads; 0: as HFGI (the width of the head's output)
+    gate: str = "residual"  # residual: (1 + g) x + h, as HFGI's code; plain: g x + h, as eqs. (8) and (9)
+    post_skip: bool = False  # gate wavelets after the skip path is added, not before
+    zero_init: bool = True  # heads start with gates that change nothing; False: at random, as HFGI's
 
     @property
     def resolution(self) -> int:
@@ -55,7 +60,17 @@ class ModelConfig:
     @property
     def ways(self) -> dict[str, Any]:
         """Settings of `wagi.model.WaGI` besides its parts."""
-        return {"full_detail": self.full_detail, "early": self.naive == "early"}
+        return {
+            "full_detail": self.full_detail,
+            "early": self.naive == "early",
+            "bilinear": self.naive == "bilinear",
+            "pil": self.pil,
+        }
+
+    @property
+    def pil(self) -> bool:
+        """Images come to R as Pillow's bilinear filter reduces them."""
+        return self.image_resize == "pil"
 
     @property
     def n_latent(self) -> int:
@@ -126,14 +141,23 @@ class GeneratorConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
-class EncoderConfig(TrainConfig):
-    """Stage 2: E0 for a frozen G0 (decision 26)."""
+class ImageLossConfig(TrainConfig):
+    """Settings of the stages that compare images (paper eq. 2)."""
 
-    kimg: float = 1600.0
     lambda_l2: float = 1.0
     lambda_wave: float = 0.0
     lambda_lpips: float = 0.8
     lambda_id: float = 0.1
+    wave_norm: str = "l2"  # L_wave in l2, as eqs. (5) and (6), or in l1, as appendix A.2.1
+    haar_scale: float = 1.0  # L_wave's filters: 1 orthonormal, 2 eq. (1)'s +-1, 0.5 averages (decision 17)
+    region_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderConfig(ImageLossConfig):
+    """Stage 2: E0 for a frozen G0 (decision 26)."""
+
+    kimg: float = 1600.0
     lambda_delta: float = 2e-4
     lambda_adv: float = 0.1  # latent discriminator
     discriminator_lr: float = 2e-5
@@ -142,20 +166,16 @@ class EncoderConfig(TrainConfig):
     pool: int = 50
     progressive_start: int = 20000  # steps; 0 trains all styles from the first step
     progressive_every: int = 2000
-    region_weights: tuple[float, ...] = ()
     lambda_teacher: float = 0.0  # of the mean squared distance of all codes to those of --teacher
     # IntereStyle: the loss sees these region labels only (2,3,4,5: skin, eyes, mouth, hair); empty: all
     interest: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class InversionConfig(TrainConfig):
+class InversionConfig(ImageLossConfig):
     """Stage 3: ADA and fusion, E0 and G0 frozen (paper eq. 2; decisions 20 to 25)."""
 
-    lambda_l2: float = 1.0
     lambda_wave: float = 0.1
-    lambda_lpips: float = 0.8
-    lambda_id: float = 0.1
     lambda_looks: float = 0.0  # of portraits-features, which the reports measure with too
     lambda_ada: float = 1.0
     lambda_wave_ada: float = 0.1
@@ -178,19 +198,13 @@ class InversionConfig(TrainConfig):
     perspective: float = 0.3  # the share of sources that are warped, their naive images alike
     textures: float = 0.0  # the share of inverted images that are textures or photographs (--photos)
     recolour: float = 0.0  # the share of images with random colours, for inputs unlike the data
-    region_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
-class HypernetworkConfig(TrainConfig):
+class HypernetworkConfig(ImageLossConfig):
     """HyperStyle's own stage in place of the inversion: offsets of G0's weights, E0 and G0 frozen."""
 
     kimg: float = 1600.0
-    lambda_l2: float = 1.0
-    lambda_wave: float = 0.0
-    lambda_lpips: float = 0.8
-    lambda_id: float = 0.1
-    region_weights: tuple[float, ...] = ()
 
 
 STAGE_CONFIGS: dict[str, type[TrainConfig]] = {

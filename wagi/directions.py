@@ -177,7 +177,8 @@ def run(args: argparse.Namespace) -> None:
         from wagi.standins.model import PortraitsFeatures, load
 
         encoder = checkpoint.build_loaded(content, "encoder", args.model)
-        model = NaiveInverter(generator, encoder).eval()  # type: ignore[arg-type]
+        pil = checkpoint.model_config(content, args.model).pil
+        model = NaiveInverter(generator, encoder, pil).eval()  # type: ignore[arg-type]
         network = load(PortraitsFeatures)
         rows = finding.find(args, model, origin, network.predict)
         print(markdown_table(rows, finding.COLUMNS))

@@ -24,7 +24,8 @@ def check(model: "ModelConfig", train: "TrainConfig") -> None:
         refuse("residual_resolution", model.resolution, "must be a multiple of 16 that divides size")
     for name, value in (
         ("generator", ("swagan", "stylegan2")), ("encoder", ("e4e", "psp", "w", "small", "small-psp")),
-        ("aligner", ("ada", "flow")), ("naive", ("full", "early")),
+        ("aligner", ("ada", "flow")), ("naive", ("full", "bilinear", "early")),
+        ("image_resize", ("area", "pil")), ("gate", ("residual", "plain")),
     ):  # fmt: skip
         if getattr(model, name) not in value:
             refuse(name, getattr(model, name), f"choose from {', '.join(value)}")
@@ -46,6 +47,10 @@ def check(model: "ModelConfig", train: "TrainConfig") -> None:
     for name in ("batch", "accumulate", "kimg", "lr", "log_every", "save_every", "grid_every"):
         if getattr(train, name) <= 0:
             refuse(name, getattr(train, name), "must be greater than 0")
+    if getattr(train, "wave_norm", "l2") not in ("l2", "l1"):
+        refuse("wave_norm", train.wave_norm, "choose from l2, l1")  # type: ignore[attr-defined]
+    if getattr(train, "haar_scale", 1.0) <= 0:
+        refuse("haar_scale", train.haar_scale, "must be greater than 0")  # type: ignore[attr-defined]
     if getattr(train, "batch_norm", "batch") not in ("batch", "running"):
         refuse("batch_norm", train.batch_norm, "choose from batch, running")  # type: ignore[attr-defined]
     if getattr(train, "mode", "gan") not in ("gan", "distill"):

@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 from wagi.haar import decompose
 
 NORMS = {"l1": torch.abs, "l2": torch.square}
+_POWERS = {"l1": 1, "l2": 2}
 
 
 def _same_shape(x: Tensor, y: Tensor) -> None:
@@ -42,37 +43,45 @@ def l2_loss(x: Tensor, y: Tensor) -> Tensor:
 
 
 # Eqs. (5) and (6), before the sums; the transform is linear, so that of the error serves both images.
-def wavelet_band_losses(x: Tensor, y: Tensor, k: int = 2, norm: str = "l2") -> Tensor:
+def wavelet_band_losses(x: Tensor, y: Tensor, k: int = 2, norm: str = "l2", scale: float = 1.0) -> Tensor:
     """[N, k+1, 4]: per image the mean |error| ("l1") or squared error ("l2") of each level's LL, LH, HL, HH.
 
-    Level 0 is the finest. Orthonormal filters, so `bands[:, 0].sum(-1)` is 4 times the mean squared error
-    (Theorem 1 with its exact constant). ValueError when a side is no multiple of 2^(k+1).
+    Level 0 is the finest. Filters are `scale` times the orthonormal ones, which 2 makes the +-1 of eq. (1).
+    With 1, `bands[:, 0].sum(-1)` is 4 times the mean squared error (Theorem 1 with its exact constant).
+    ValueError when a side is no multiple of 2^(k+1).
     """
     size = _norm(norm)
     levels = decompose(_difference(x, y), k + 1)
-    return torch.stack([size(level).unflatten(1, (4, -1)).mean(dim=(2, 3, 4)) for level in levels], dim=1)
+    means = [size(level).unflatten(1, (4, -1)).mean(dim=(2, 3, 4)) for level in levels]
+    # Level i has passed i + 1 filters.
+    return torch.stack([mean * scale ** (_POWERS[norm] * (i + 1)) for i, mean in enumerate(means)], dim=1)
 
 
 # Eq. (6): sum_{i=0..K} sum_{f in LH, HL, HH} || (x * LL^i * f) - (y * LL^i * f) ||_2
-def wavelet_loss(x: Tensor, y: Tensor, k: int = 2, norm: str = "l2") -> Tensor:
+def wavelet_loss(x: Tensor, y: Tensor, k: int = 2, norm: str = "l2", scale: float = 1.0) -> Tensor:
     """Sum of the mean errors of the detail bands over k+1 levels (k is the K of eq. 6; k=2: three levels).
 
-    Eq. (6) has squared errors, appendix A.2.1 speaks of L1: hence `norm`. ValueError when a side is no
-    multiple of 2^(k+1).
+    Eq. (6) has squared errors, appendix A.2.1 speaks of L1: hence `norm`; eq. (1) prints filters of +-1:
+    hence `scale` (see above). ValueError when a side is no multiple of 2^(k+1).
     """
-    return wavelet_band_losses(x, y, k, norm)[..., 1:].sum(dim=(1, 2)).mean()
+    return wavelet_band_losses(x, y, k, norm, scale)[..., 1:].sum(dim=(1, 2)).mean()
 
 
 # L_ADA of eq. (2): L1 and L_wave between the aligned and the true residual; lambda_wave,ADA = 0.1, K = 2.
 def alignment_loss(
-    aligned: Tensor, target: Tensor, lambda_wave: float = 0.1, k: int = 2, norm: str = "l2"
+    aligned: Tensor,
+    target: Tensor,
+    lambda_wave: float = 0.1,
+    k: int = 2,
+    norm: str = "l2",
+    scale: float = 1.0,
 ) -> Tensor:
     """Mean |aligned - target| plus `lambda_wave` times their wavelet loss; [N, 3, R, R] residuals in [-2, 2].
 
     `target` is the residual before it was warped. `lambda_wave=0` is HFGI's loss.
     """
     pixels = _difference(aligned, target).abs().mean()
-    return pixels + lambda_wave * wavelet_loss(aligned, target, k, norm) if lambda_wave else pixels
+    return pixels + lambda_wave * wavelet_loss(aligned, target, k, norm, scale) if lambda_wave else pixels
 
 
 # Non-saturating GAN losses (Goodfellow et al. 2014), as in StyleGAN2 and SWAGAN; e4e uses them on latents.

@@ -41,6 +41,18 @@ def area_resize(images: Tensor, size: int) -> Tensor:  # N,3,H,H => N,3,size,siz
     return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
+def resize(images: Tensor, size: int, way: str) -> Tensor:  # N,3,H,H => N,3,size,size
+    """Images made smaller by a whole factor in one of three ways.
+
+    area: `area_resize`. bilinear: samples without antialiasing, the mean of the middle 2x2 pixels of a block
+    (HFGI's naive images). pil: as Pillow's bilinear filter, which antialiases (what e4e and HFGI read), but
+    for its rounding to 8 bit.
+    """
+    if way == "area" or images.shape[-1] == size:
+        return area_resize(images, size)
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=way == "pil")
+
+
 # Not in the papers, which carry the whole residual to the edited image: what ADA cannot move far enough stays
 # behind as a ghost of the old pose. The weight is Wiener's, signal over signal plus error, with the change of
 # the naive image in place of the error; constants were chosen on portraits (docs/results.md).
@@ -56,12 +68,19 @@ def fade(residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 class NaiveInverter(nn.Module):
-    """E0 and G0, without what gives the lost detail back; images are [N, 3, S, S] in [-1, 1]."""
+    """E0 and G0, without what gives the lost detail back; images are [N, 3, S, S] in [-1, 1].
 
-    def __init__(self, generator: Generator, encoder: ProgressiveEncoder) -> None:
+    pil: they come to R as Pillow's bilinear filter reduces them, not by means over blocks.
+    """
+
+    def __init__(self, generator: Generator, encoder: ProgressiveEncoder, pil: bool = False) -> None:
         super().__init__()
-        self.generator, self.encoder = generator, encoder
+        self.generator, self.encoder, self.pil = generator, encoder, pil
         self.resolution = min(256, generator.size)
+
+    def reduced(self, images: Tensor) -> Tensor:  # N,3,S,S => N,3,R,R
+        """Images as E0 and the residual read them."""
+        return resize(images, self.resolution, "pil" if self.pil else "area")
 
     def offsets(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
         """E0's output: latents as differences from the mean latent."""
@@ -71,7 +90,7 @@ class NaiveInverter(nn.Module):
     # ReStyle, section 3: w_{t+1} = w_t + E(x, G(w_t)), from the mean latent and its image.
     def attempts(self, images: Tensor) -> Iterator[Tensor]:
         """E0's output after each of its steps. Gradients stay inside a step, as ReStyle is trained."""
-        images = area_resize(images, self.resolution)
+        images = self.reduced(images)
         if not self.encoder.steps:
             yield self.encoder(images)
             return
@@ -104,9 +123,14 @@ class HyperInverter(NaiveInverter):
     """HyperStyle: E0's latents, and a generator whose weights are refined for each image in `hyper_steps`."""
 
     def __init__(
-        self, generator: Generator, encoder: ProgressiveEncoder, hypernetwork: HyperNetwork, hyper_steps: int
+        self,
+        generator: Generator,
+        encoder: ProgressiveEncoder,
+        hypernetwork: HyperNetwork,
+        hyper_steps: int,
+        pil: bool = False,
     ) -> None:
-        super().__init__(generator, encoder)
+        super().__init__(generator, encoder, pil)
         self.hypernetwork, self.hyper_steps = hypernetwork, hyper_steps
 
     def render(self, ws: Tensor, offsets: Offsets) -> Tensor:
@@ -125,7 +149,7 @@ class HyperInverter(NaiveInverter):
             ws = self.encode(images)
             shown = self.generator(ws)
         yield shown
-        images, offsets = area_resize(images, self.resolution), {}
+        images, offsets = self.reduced(images), {}
         for _ in range(self.hyper_steps):
             pair = torch.cat([images, area_resize(shown.detach(), self.resolution)], dim=1)
             added = self.hypernetwork(pair)
@@ -147,7 +171,9 @@ class WaGI(NaiveInverter):
 
     full_detail: above R, results have the input's own detail. It needs a flow aligner.
     early: the naive image is what the generator has drawn at R; its blocks above are not run for it.
-    Neither changes anything where R is the image's size.
+    bilinear: the residual sees samples of the naive image, as in HFGI, not means over blocks.
+    pil: see NaiveInverter.
+    None of them changes anything where R is the image's size.
     """
 
     def __init__(
@@ -158,6 +184,8 @@ class WaGI(NaiveInverter):
         fusion: ConsultationEncoder,
         full_detail: bool = False,
         early: bool = False,
+        bilinear: bool = False,
+        pil: bool = False,
     ) -> None:
         super().__init__(generator, encoder)
         self.aligner, self.fusion = aligner, fusion
@@ -166,6 +194,7 @@ class WaGI(NaiveInverter):
             raise ValueError("full_detail needs a flow aligner")
         larger = self.resolution < generator.size
         self.full_detail, self.early = full_detail and larger, early and larger
+        self.bilinear, self.pil = bilinear and larger, pil and larger
         self.fusion_start = fusion.levels[0]
 
     def reconstruct(self, ws: Tensor) -> tuple[State, Tensor]:
@@ -180,11 +209,11 @@ class WaGI(NaiveInverter):
 
     def low_fidelity(self, naive: Tensor) -> Tensor:  # N,3,S,S => N,3,R,R
         """The naive image as the aligner sees it: a valid image at the residual's resolution."""
-        return area_resize(naive.clamp(-1, 1), self.resolution)
+        return resize(naive.clamp(-1, 1), self.resolution, "bilinear" if self.bilinear else "area")
 
     def residual(self, images: Tensor, naive: Tensor) -> Tensor:  # => N,3,R,R
         """The detail that the naive inversion lost: Delta = X - X0 (paper, section 3.2)."""
-        return area_resize(images, self.resolution) - self.low_fidelity(naive)
+        return self.reduced(images) - self.low_fidelity(naive)
 
     def fuse(self, ws: Tensor, state: State, naive: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Align an inversion's residual to its naive image and decode with its gates => (aligned, image).

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wagi_rt.resampling import antialiased, middles
+from wagi_rt.resampling import area_resize as area_resize
+
 Shapes = dict[str, tuple[int, ...]]  # tensor name -> shape without the batch
 Tensors = dict[str, Any]  # tensor name -> array, or what an engine keeps on its device
 # An edit's change (mean square) that halves a residual, and the window it is taken over (R / 16).
@@ -81,14 +84,9 @@ class Chain(NamedTuple):
 # --------------------------------------------------------------------------- the arithmetic between graphs
 
 
-def area_resize(images: np.ndarray, size: int) -> np.ndarray:  # [N, C, H, H] => [N, C, size, size]
-    """Mean over square blocks, as wagi.model does it; H must be `size` times a power of two."""
-    while images.shape[-1] > size:
-        top = images[..., 0::2, 0::2] + images[..., 0::2, 1::2]
-        bottom = images[..., 1::2, 0::2] + images[..., 1::2, 1::2]
-        images = (top + bottom) * images.dtype.type(0.25)
-    assert images.shape[-1] == images.shape[-2] == size
-    return images
+def reduced(images: np.ndarray, size: int, pil: bool) -> np.ndarray:  # [..., H, H] => [..., size, size]
+    """Images as encoder and residual read them; pil: of a model with that setting."""
+    return (antialiased if pil else area_resize)(images, size)
 
 
 def enlarge(naive_r: np.ndarray, size: int) -> np.ndarray:  # [N, 3, R, R] => [N, 3, size, size]
@@ -100,6 +98,11 @@ def enlarge(naive_r: np.ndarray, size: int) -> np.ndarray:  # [N, 3, R, R] => [N
 def low_fidelity(naive: np.ndarray, size: int) -> np.ndarray:  # [N, 3, S, S] => [N, 3, size, size]
     """The naive image as a valid image of the residual's resolution."""
     return area_resize(naive.clip(-1, 1), size)
+
+
+def sampled(naive: np.ndarray, size: int) -> np.ndarray:  # [N, 3, S, S] => [N, 3, size, size]
+    """The same of a model whose naive image is sampled."""
+    return middles(naive.clip(-1, 1), size)
 
 
 # The paper, section 3.2: Delta = X - X0.
@@ -130,7 +133,9 @@ def _window_sums(x: np.ndarray, side: int) -> np.ndarray:
 # Name -> (arrays in the order of the step's inputs, the resolution) => the step's one output.
 GLUE: dict[str, Callable[..., np.ndarray]] = {
     "shrink": area_resize,
+    "shrink_pil": antialiased,
     "low_fidelity": low_fidelity,
+    "sample": sampled,
     "subtract": subtract,
     "fade": fade,
 }
@@ -141,15 +146,29 @@ PIPELINE, EDIT = "pipeline", "edit"  # the graphs that hold a whole inversion, a
 RESULTS = ("ws", "naive_r", "result")  # of every inversion; `result` is the image
 EDIT_RESULTS = ("edit_naive_r", "result")
 ALIGNERS = ("ada", "flow")
+
+
+class Kind(NamedTuple):
+    """The settings of a model that the functions below read: `inversion(*kind)`."""
+
+    aligner: str = ALIGNERS[0]
+    full_detail: bool = False  # above R, results have the input's own detail
+    early: bool = False  # the naive image is what the generator has drawn at R
+    bilinear: bool = False  # it is sampled, not averaged down
+    pil: bool = False  # images come to R as Pillow's bilinear filter reduces them
+
+
 _STATE = ("ws", "feature", "skip")
 _OF_EDIT = tuple((name, f"edit_{name}") for name in (*_STATE, "naive", "naive_r"))
 
 SHRINK = Step("shrink", ("image",), ("image_r",))
+SHRINK_PIL = SHRINK._replace(name="shrink_pil")
 ENCODER = Step("encoder", ("image_r",), ("ws",))
 PREFIX = Step("prefix", ("ws",), ("feature", "skip"))
 NAIVE = Step("naive", _STATE, ("image",), (("image", "naive"),))
 LOW_FIDELITY = Step("low_fidelity", ("naive",), ("naive_r",))
-EARLY = Step("early", _STATE, ("naive_r",))  # in place of both: the generator up to R
+SAMPLE = LOW_FIDELITY._replace(name="sample")
+EARLY = Step("early", _STATE, ("naive_r",))  # in place of the last two: the generator up to R
 SUBTRACT = Step("subtract", ("image_r", "naive_r"), ("residual",))
 FADE = Step("fade", ("residual", "before", "after"), ("faded",))
 ALIGN = Step("align", ("residual", "naive_r"), ("aligned",))
@@ -159,59 +178,64 @@ DECODE = Step("decode", (*_STATE, "aligned"), ("image",), (("image", "result"),)
 KEEP_DETAIL = Step("keep_detail", ("drawn", "image"), ("result",))
 MOVE_DETAIL = Step("move_detail", ("drawn", "image", "flow", "shares"), ("result",))
 
-ENCODING = Chain(("image",), (SHRINK, ENCODER), ("ws",))
+
+def encoding(pil: bool = False) -> Chain:
+    """The start of every inversion: latents of an image."""
+    return Chain(("image",), (SHRINK_PIL if pil else SHRINK, ENCODER), ("ws",))
 
 
 # The paper's section 3.2, as wagi.model.WaGI.invert: encode, reconstruct, align the residual, decode.
-def inversion(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
-    """An inversion by separate graphs. Detail that need not move needs no flow aligner."""
-    last = (ALIGN, DECODE) if aligner == "ada" else (_renamed(DECODE, aligned="residual"),)
-    if full_detail:
+def inversion(*settings: Any) -> Chain:
+    """An inversion by separate graphs. settings: Kind's. Detail that need not move needs no flow aligner."""
+    kind = Kind(*settings)
+    last = (ALIGN, DECODE) if kind.aligner == "ada" else (_renamed(DECODE, aligned="residual"),)
+    if kind.full_detail:
         last = (*last[:-1], _renamed(last[-1], result="drawn"), KEEP_DETAIL)
-    steps = opening(aligner, full_detail, early).steps
-    return Chain(("image",), (*steps, SUBTRACT, *last), RESULTS)
+    return Chain(("image",), (*opening(*kind).steps, SUBTRACT, *last), RESULTS)
 
 
-def at_latents(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
+def at_latents(*settings: Any) -> Chain:
     """An inversion at latents that are given in place of the encoder's, with all that `edit` reads of it."""
-    whole = inversion(aligner, full_detail, early)
-    given = ("image_r", "ws", *("image",) * full_detail)
-    steps = tuple(step for step in whole.steps if step not in ENCODING.steps)
-    return Chain(given, steps, ("naive_r", "result", *_more(aligner, full_detail)))
+    kind = Kind(*settings)
+    given = ("image_r", "ws", *("image",) * kind.full_detail)
+    steps = inversion(*kind).steps[len(encoding().steps) :]
+    return Chain(given, steps, ("naive_r", "result", *_more(kind)))
 
 
-def edit(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
+def edit(*settings: Any) -> Chain:
     """An edit by separate graphs, as wagi.model.WaGI.edit: what `opening` left, other latents `edit_ws`."""
-    prefix, decode, *naive = (_renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, DECODE, *_naive(early)))
+    kind = Kind(*settings)
+    prefix, decode, *naive = (_renamed(step, **dict(_OF_EDIT)) for step in (PREFIX, DECODE, *_naive(kind)))
     aligned = {
         "ada": (
             _renamed(FADE, before="naive_r", after="edit_naive_r"),
             _renamed(ALIGN, residual="faded", naive_r="edit_naive_r"),
         ),
         "flow": (MOVE,),
-    }[aligner]
+    }[kind.aligner]
     last = (decode,)
-    if full_detail:
+    if kind.full_detail:
         aligned = (MOVE._replace(outputs=("aligned", "flow", "shares")),)
         last = (_renamed(decode, result="drawn"), MOVE_DETAIL)
-    inputs = ("image_r", "naive_r", "edit_ws", *_more(aligner, full_detail))
+    inputs = ("image_r", "naive_r", "edit_ws", *_more(kind))
     return Chain(inputs, (SUBTRACT, prefix, *naive, *aligned, *last), EDIT_RESULTS)
 
 
-def opening(aligner: str, full_detail: bool = False, early: bool = False) -> Chain:
+def opening(*settings: Any) -> Chain:
     """The start of an inversion, to what every later edit of the picture reads."""
-    steps = (*ENCODING.steps, PREFIX, *_naive(early))
-    return Chain(("image",), steps, ("image_r", "ws", "naive_r", *_more(aligner, full_detail)))
+    kind = Kind(*settings)
+    steps = (*encoding(kind.pil).steps, PREFIX, *_naive(kind))
+    return Chain(("image",), steps, ("image_r", "ws", "naive_r", *_more(kind)))
 
 
-def _naive(early: bool) -> tuple[Step, ...]:
+def _naive(kind: Kind) -> tuple[Step, ...]:
     """The way to the naive image at R."""
-    return (EARLY,) if early else (NAIVE, LOW_FIDELITY)
+    return (EARLY,) if kind.early else (NAIVE, SAMPLE if kind.bilinear else LOW_FIDELITY)
 
 
-def _more(aligner: str, full_detail: bool) -> tuple[str, ...]:
+def _more(kind: Kind) -> tuple[str, ...]:
     """The tensors that an edit reads besides image_r, latents and naive_r."""
-    return ("feature",) * (aligner == "flow") + ("image",) * full_detail
+    return ("feature",) * (kind.aligner == "flow") + ("image",) * kind.full_detail
 
 
 def _renamed(step: Step, **names: str) -> Step:
@@ -230,8 +254,8 @@ FUSED = fused(inversion("ada"), PIPELINE)  # whatever the aligner
 STEPS = {
     step.name: step
     for step in (
-        SHRINK, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, EARLY, SUBTRACT, FADE, ALIGN, MOVE, DECODE,
-        KEEP_DETAIL, MOVE_DETAIL, *FUSED.steps,
+        SHRINK, SHRINK_PIL, ENCODER, PREFIX, NAIVE, LOW_FIDELITY, SAMPLE, EARLY, SUBTRACT, FADE, ALIGN, MOVE,
+        DECODE, KEEP_DETAIL, MOVE_DETAIL, *FUSED.steps,
     )
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wagi_rt import chain, directions, files
-from wagi_rt.chain import EDIT, PIPELINE, Chain, Shapes, Step
+from wagi_rt.chain import EDIT, PIPELINE, Chain, Kind, Shapes, Step
 from wagi_rt.directions import Direction
 
 
@@ -79,6 +79,8 @@ class Manifest(NamedTuple):
     aligner: str  # of chain.ALIGNERS
     full_detail: bool  # above R, results have the input's own detail
     early: bool  # the naive image is what the generator has drawn at R
+    bilinear: bool  # this and the next: chain.Kind
+    pil: bool
     generator: str  # the hash of the generator in whose latents directions and kept pictures live
     directions: dict[str, Packed]
     naive_errors: NaiveErrors | None
@@ -91,9 +93,9 @@ class Manifest(NamedTuple):
         return self.n_latent + -(-self.styles // self.style_dim), self.style_dim
 
     @property
-    def kind(self) -> tuple[str, bool, bool]:
+    def kind(self) -> Kind:
         """The settings of the model that the functions of `chain` read."""
-        return self.aligner, self.full_detail, self.early
+        return Kind(self.aligner, self.full_detail, self.early, self.bilinear, self.pil)
 
     @property
     def inversion(self) -> Chain:

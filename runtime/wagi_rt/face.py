@@ -33,7 +33,7 @@ class Face:
     def __init__(self, session: Session, kept: Tensors, prepared: Prepared) -> None:
         self.session, self.kept, self.prepared = session, kept, prepared
         self.ws: np.ndarray = kept["ws"][0]
-        missed = naive.far(session.manifest.naive_errors, kept["naive_r"][0], kept["image_r"][0])
+        missed = naive.far(session.manifest, kept["naive_r"][0], kept["image_r"][0])
         self.notes = [*prepared.notes, *([f"{missed}: is the face aligned?"] if missed else [])]
 
     @cached_property

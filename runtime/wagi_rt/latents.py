@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wagi_rt.chain import Tensors, area_resize
+from wagi_rt.chain import Tensors, reduced
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
 from wagi_rt.pictures import Placement, Prepared
@@ -36,7 +36,8 @@ def content(manifest: Manifest, kept: Tensors, prepared: Prepared) -> bytes:
     words = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     arrays = {name: kept[name][0] for name in ("ws", "naive_r")}
-    arrays[_picture(manifest)] = area_resize(prepared.image, _shapes(manifest)[_picture(manifest)][-1])
+    side = _shapes(manifest)[_picture(manifest)][-1]
+    arrays[_picture(manifest)] = reduced(prepared.image, side, manifest.pil)
     np.savez(buffer, about=words, **arrays)
     return buffer.getvalue()
 
@@ -66,7 +67,7 @@ def read(path: str | os.PathLike[str], manifest: Manifest) -> tuple[Tensors, Pre
         array = kept[name]
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
             raise UserError(f"{path}: `{name}` must be finite float32 {list(shape)}; {_REMEDY}")
-    kept["image_r"] = area_resize(prepared.image, manifest.resolution)
+    kept["image_r"] = reduced(prepared.image, manifest.resolution, manifest.pil)
     return {name: array[None] for name, array in kept.items()}, prepared
 
 

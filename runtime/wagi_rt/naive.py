@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wagi_rt.chain import area_resize
+from wagi_rt.chain import reduced
 
 if TYPE_CHECKING:
-    from wagi_rt.entries import NaiveErrors
+    from wagi_rt.entries import Manifest, NaiveErrors
 
 # Twice the error that 99 of 100 held-out pictures stay below: a face elsewhere in the picture, or no face.
 _SHARE, _FAR = 0.99, 2.0
@@ -21,15 +21,12 @@ def furthest(errors: NaiveErrors | None) -> float | None:
     return None if limit is None else _FAR * limit
 
 
-def far(errors: NaiveErrors | None, naive_r: np.ndarray, image: np.ndarray) -> str:  # [3, R, R], [3, S, S]
-    """The sentence that the generator cannot show a picture, so that no edit will look right; else "".
-
-    errors: the bundle's, if it has recorded them.
-    """
-    limit = furthest(errors)
+def far(manifest: Manifest, naive_r: np.ndarray, image: np.ndarray) -> str:  # [3, R, R], [3, S, S]
+    """The sentence that the generator cannot show a picture, so that no edit will look right; else ""."""
+    limit = furthest(manifest.naive_errors)
     if limit is None:
         return ""
-    image_r = area_resize(image[None], naive_r.shape[-1])[0]
+    image_r = reduced(image, naive_r.shape[-1], manifest.pil)
     error = float(np.square(naive_r - image_r, dtype=np.float64).mean())
     if error <= limit:
         return ""

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from wagi_rt import chain, directions
-from wagi_rt.chain import PIPELINE
+from wagi_rt.chain import PIPELINE, Kind
 from wagi_rt.entries import Graph, Manifest, NaiveErrors, Packed, Text
 from wagi_rt.errors import UserError, printable
 from wagi_rt.fields import Fields
 
-SCHEMA, OLDER = 3, (2,)  # a bundle of schema 2 has ADA, no graph `edit` and no directions
+# A bundle of schema 2 has ADA, no graph `edit` and no directions. 4 is 3 with `image_resize`, which readers of 3
+# would not notice.
+OLDEST, SCHEMA, RESIZED = 2, 3, 4
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
 # `default` says which way an inversion is faster.
@@ -26,10 +28,9 @@ class Checker(Fields):
         if not isinstance(data, dict):
             raise self.fail("must hold one JSON object")
         schema = self.get(data, "schema", int)
-        if schema not in (SCHEMA, *OLDER):
-            known = " and ".join(map(str, (*OLDER, SCHEMA)))
+        if not OLDEST <= schema <= RESIZED:
             raise UserError(
-                f"{self.path}: schema {schema} is unknown, this version reads schemas {known}; "
+                f"{self.path}: schema {schema} is unknown, this version reads schemas {OLDEST} to {RESIZED}; "
                 "install the matching wagi version or export the bundle again"
             )
         size, resolution = self.positive(data, "size"), self.positive(data, "resolution")
@@ -43,7 +44,7 @@ class Checker(Fields):
             found = printable(precision)[:80]
             raise self.fail(f"key 'precision' must be one of {', '.join(PRECISIONS)}, not '{found}'")
         graphs = self.get(data, "graphs", dict)
-        kind = self.added(data, resolution < size) if schema == SCHEMA else ("ada", False, False)
+        kind = self.added(data, schema, resolution < size) if schema > OLDEST else Kind()
         for name in {**chain.inversion(*kind).graphs, **chain.edit(*kind).graphs}:
             if name not in graphs:
                 raise self.fail(f"graph '{name}' is missing")
@@ -66,10 +67,8 @@ class Checker(Fields):
             source=self.get(data, "source", dict) if "source" in data else {},
             default=self.default(data, graphs),
             sha256=sha256,
-            aligner=kind[0],
-            full_detail=kind[1],
-            early=kind[2],
-            generator=str(self.get(data, "generator", str)) if schema == SCHEMA else "",
+            **kind._asdict(),
+            generator=str(self.get(data, "generator", str)) if schema > OLDEST else "",
             directions=self.directions(data) if "directions" in data else {},
             naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
             styles=self.positive(data, "styles") if "styles" in data else 0,
@@ -78,14 +77,16 @@ class Checker(Fields):
         self.contract(manifest)
         return manifest
 
-    def added(self, data: dict[str, Any], larger: bool) -> tuple[str, bool, bool]:
-        """The settings that schema 3 adds: Manifest.kind. larger: than R, else two of them mean nothing."""
+    def added(self, data: dict[str, Any], schema: int, larger: bool) -> Kind:
+        """The settings that schemas 3 and 4 add. larger: than R, else all but the aligner mean nothing."""
         aligner, naive = (str(self.get(data, key, str)) for key in ("aligner", "naive"))
         full_detail = data.get("full_detail", False)
+        reduced = self.get(data, "image_resize", str) if schema == RESIZED else "area"
         for key, value, known in (
             ("aligner", aligner, chain.ALIGNERS),
-            ("naive", naive, ("full", "early")),
+            ("naive", naive, ("full", "bilinear", "early")),
             ("full_detail", full_detail, (False, True)[: 1 + (aligner == "flow")]),
+            ("image_resize", reduced, ("area", "pil")),
         ):
             if value not in known:
                 wanted = " or ".join(str(one).lower() for one in known)
@@ -93,7 +94,8 @@ class Checker(Fields):
                     f"{self.path}: this version knows '{key}' {wanted} only, not "
                     f"{printable(str(value))[:80]}; install the matching wagi version"
                 )
-        return aligner, full_detail and larger, naive == "early" and larger
+        others = full_detail, naive == "early", naive == "bilinear", reduced == "pil"
+        return Kind(aligner, *(one and larger for one in others))
 
     def directions(self, data: dict[str, Any]) -> dict[str, Packed]:
         """{name: {"file", "sha256", and the facts of wagi_rt.directions.Direction}}."""

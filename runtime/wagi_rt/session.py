@@ -10,7 +10,7 @@ import numpy as np
 
 from wagi_rt import backends, pictures, probes, sources
 from wagi_rt import manifest as manifests
-from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, area_resize, at_latents, enlarge
+from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, at_latents, enlarge, reduced
 from wagi_rt.chain import opening as opening_of
 from wagi_rt.directions import Direction
 from wagi_rt.engines.base import DEFAULT, Closing, EngineChoice
@@ -146,7 +146,8 @@ class Session(Closing):
         the generator cannot show at these latents is the residual, as always.
         """
         chain = at_latents(*self.manifest.kind)
-        known = {"image_r": area_resize(images, self.resolution), "ws": ws, "image": images}
+        image_r = reduced(images, self.resolution, self.manifest.pil)
+        known = {"image_r": image_r, "ws": ws, "image": images}
         found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})
         self._require_numbers(found["naive_r"], found["result"])
         return {"image_r": known["image_r"], "ws": ws, **found}

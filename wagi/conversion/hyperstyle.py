@@ -60,7 +60,6 @@ def join(found: "Converted", other: "Converted", where: str) -> None:
     same = ours.keys() == theirs.keys() and all(torch.allclose(ours[n], theirs[n], atol=1e-5) for n in names)
     if not same:
         raise UserError(f"--w-encoder {where}: made for another generator than HyperStyle's file")
-    found.config = replace(
-        found.config, encoder=other.config.encoder, restyle_steps=other.config.restyle_steps
-    )
+    names = ("encoder", "restyle_steps", "image_resize")
+    found.config = replace(found.config, **{name: getattr(other.config, name) for name in names})
     found.parts["encoder"] = other.parts["encoder"]

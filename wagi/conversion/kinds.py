@@ -137,7 +137,8 @@ def _with_encoder(
     """Settings, encoder and generator of an e4e, pSp, ReStyle or HFGI checkpoint."""
     where, state = str(source.path), _state_dict(source)
     config, generator, facts = _decoder(source)
-    config = replace(config, encoder=encoder, restyle_steps=steps)
+    # All of them read what Pillow's bilinear filter makes of an image.
+    config = replace(config, encoder=encoder, restyle_steps=steps, image_resize="pil")
     latents = config.n_latent
     given = tensors(below(state, "encoder"), f"{where} (encoder)")
     heads = len({name.split(".")[1] for name in given if name.startswith("styles.")})
@@ -210,7 +211,7 @@ def _restyle(encoder: str) -> Callable[[Source], Converted]:
 def hfgi(source: Source) -> Converted:
     """The paper's configuration A whole: encoder, StyleGAN2, grid_align (ADA), residue (one level)."""
     config, parts, facts = _with_encoder(source, "e4e")
-    config = replace(config, feature_levels=(config.resolution // 4,), wavelet_levels=())
+    config = replace(config, feature_levels=(config.resolution // 4,), wavelet_levels=(), naive="bilinear")
     state, where = _state_dict(source), str(source.path)
     for ours, theirs in (("aligner", "grid_align"), ("fusion", "residue")):
         given = tensors(below(state, theirs), f"{where} ({theirs})")

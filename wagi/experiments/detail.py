@@ -61,7 +61,8 @@ Results = dict[str, tuple[Tensor, Tensor]]  # row -> inversion, edit
 
 def results(name: str, model: WaGI, pair: Pair) -> Results:
     """The rows of one model: [N, 3, S, S], 8-bit values in [-1, 1]."""
-    parts: dict[str, Any] = {part: getattr(model, part) for part in PARTS}
+    kept = (*PARTS, "early", "bilinear", "pil")
+    parts: dict[str, Any] = {name: getattr(model, name) for name in kept}
     plain, ws = WaGI(**parts).eval(), model.encode(pair.edited)
     found = plain.invert(pair.source)
     images = {name: (found.image, plain.edit(found, ws).image)}

@@ -3,7 +3,8 @@
 python -m wagi.evaluate figure1 --model e4e=E.pt HFGI=A.pt WaGI=D.pt --noise 0.1 --out OUT
 
 The pictures with seeded Gaussian noise are what every model gets and is compared with: an inversion that
-keeps high frequencies keeps the noise too. --noise 0 takes the pictures as they are.
+keeps high frequencies keeps the noise too. --noise 0 takes the pictures as they are. A model that is alone
+stands beside its own naive inversion.
 """
 
 import argparse
@@ -50,8 +51,13 @@ def noisy(images: Tensor, sigma: float) -> Tensor:
 
 @torch.no_grad()
 def columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
-    """Title -> images [N, 3, S, S]: input and each model's inversion."""
-    found = {name: eight_bit(model.results(images)[1]) for name, model in models.items()}
+    """Title -> images [N, 3, S, S]: input and inversion of each model, with one alone the naive one before."""
+    found = {}
+    for name, model in models.items():
+        naive, final = model.results(images)
+        if len(models) == 1 and final is not naive:
+            found["naive"] = eight_bit(naive)
+        found[name] = eight_bit(final)
     return {"input": images, **found}
 
 
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     write_picture(args.out / "figure1.png", comparison(pairs))
     size = min(256, first.generator.size)
     lines = []
-    for name in models:
+    for name in list(shown)[1:]:
         x, y = (area_resize(each, size) for each in (shown[name], images))
         lines.append({"model": name, **{m: float(METRICS[m](x, y).mean()) for m in PIXEL_METRICS}})
     meta = {

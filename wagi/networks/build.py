@@ -25,10 +25,13 @@ PART_SETTINGS = {
         "size", "generator", "style_dim", "n_mlp", "channel_multiplier", "max_channels", "to_rgb_kernel",
         "param_dim",
     ),
-    "encoder": ("encoder", "encoder_input", "encoder_width", "restyle_steps"),
+    "encoder": ("encoder", "encoder_input", "encoder_width", "restyle_steps", "image_resize"),
     "aligner": ("aligner", "aligner_channels"),
     "hypernetwork": ("hyper_width", "hyper_steps"),
-    "fusion": ("residual_resolution", "feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden"),
+    "fusion": (
+        "residual_resolution", "feature_levels", "wavelet_levels", "fusion_widths", "fusion_hidden", "gate",
+        "post_skip", "zero_init",
+    ),
 }  # fmt: skip
 
 
@@ -77,8 +80,9 @@ def _aligner(config: ModelConfig) -> DistortionAligner | FlowAligner:
 def _fusion(config: ModelConfig) -> ConsultationEncoder:
     widths = {r: channels(r, config.channel_multiplier, config.max_channels) for r in config.feature_levels}
     return ConsultationEncoder(
-        config.resolution, widths, config.wavelet_levels, config.fusion_widths, config.fusion_hidden or None
-    )
+        config.resolution, widths, config.wavelet_levels, config.fusion_widths, config.fusion_hidden or None,
+        config.zero_init, config.gate == "plain", config.post_skip,
+    )  # fmt: skip
 
 
 def _hypernetwork(config: ModelConfig) -> HyperNetwork:

@@ -23,10 +23,14 @@ _WAVELET_HIDDEN = 48
 
 
 class Gates(NamedTuple):
-    """(g, h) by resolution, for the features after a block's first StyledConv and its tWavelets output."""
+    """(g, h) by resolution, for the features after a block's first StyledConv and its tWavelets output.
+
+    post_skip: wavelet gates act on that output with the skip path added, not before (decision 4).
+    """
 
     features: Mapping[int, Gate] = MappingProxyType({})
     wavelets: Mapping[int, Gate] = MappingProxyType({})
+    post_skip: bool = False
 
 
 # WaGI eq. (8) and (9) with g read as a change from one (decision 3): zero gates leave the generator as it is.
@@ -45,11 +49,13 @@ class ScaledLeakyReLU(nn.Module):
         return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-def _head(in_channels: int, hidden: int, out_channels: int, zero_init: bool) -> nn.Sequential:
+def _head(in_channels: int, hidden: int, out_channels: int, start: float | None) -> nn.Sequential:
+    """Two convolutions; start: the constant that they give before training, None: what is random."""
     last = EqualConv2d(hidden, out_channels, 3, padding=1)
-    if zero_init:
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
+    if start is not None:
+        assert last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, start)
     return nn.Sequential(EqualConv2d(in_channels, hidden, 3, padding=1), ScaledLeakyReLU(), last)
 
 
@@ -64,6 +70,8 @@ class ConsultationEncoder(nn.Module):
         hidden: upper bound of the width inside the heads; None is the published one (features: their own
             number of channels; wavelets: 48).
         zero_init: start with gates that are exactly the identity; False reproduces HFGI's start.
+        plain: the scale heads give the factor itself, as eqs. (8) and (9) print it, not its change from one.
+        post_skip: see Gates.
     Call: residual [N, 3, R, R] -> Gates, every g and h [N, C, r, r].
     Raises ValueError when a level is not R / 2^i with i < len(widths), or when there is no level at all.
 
@@ -80,9 +88,11 @@ class ConsultationEncoder(nn.Module):
         widths: tuple[int, ...] = (32, 48, 64, 64),
         hidden: int | None = None,
         zero_init: bool = True,
+        plain: bool = False,
+        post_skip: bool = False,
     ) -> None:
         super().__init__()
-        self.resolution = resolution
+        self.resolution, self.plain, self.post_skip = resolution, plain, post_skip
         self.feature_channels = {64: 512} if feature_channels is None else dict(feature_channels)
         self.wavelet_levels = tuple(wavelet_levels)
         layer_at = {resolution >> i: i + 1 for i in range(len(widths)) if resolution % (1 << i) == 0}
@@ -101,8 +111,9 @@ class ConsultationEncoder(nn.Module):
 
         def add(kind: str, k: int, channels: int, inner: int) -> None:
             inner = inner if hidden is None else min(inner, hidden)
-            for part in ("scale", "shift"):
-                setattr(self, f"{kind}_{part}{k}", _head(widths[k - 1], inner, channels, zero_init))
+            for part, identity in (("scale", float(plain)), ("shift", 0.0)):
+                start = identity if zero_init else None
+                setattr(self, f"{kind}_{part}{k}", _head(widths[k - 1], inner, channels, start))
 
         for k, level in self._feature_layers.items():
             add("condition", k, self.feature_channels[level], self.feature_channels[level])
@@ -122,10 +133,11 @@ class ConsultationEncoder(nn.Module):
                 features[self._feature_layers[k]] = self._pair("condition", k, x)
             if k in self._wavelet_layers:
                 wavelets[self._wavelet_layers[k]] = self._pair("wavelet", k, x)
-        return Gates(features, wavelets)
+        return Gates(features, wavelets, self.post_skip)
 
     def _layer(self, name: str, k: int) -> nn.Module:
         return getattr(self, f"{name}{k}")
 
     def _pair(self, kind: str, k: int, x: Tensor) -> Gate:
-        return self._layer(f"{kind}_scale", k)(x), self._layer(f"{kind}_shift", k)(x)
+        g = self._layer(f"{kind}_scale", k)(x)
+        return g - 1 if self.plain else g, self._layer(f"{kind}_shift", k)(x)

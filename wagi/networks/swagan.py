@@ -196,8 +196,11 @@ class Generator(nn.Module):
         x = gate(state.x, gates.features.get(res))
         x = self._conv(2 * i + 1, x, ws, noise)
         to_rgb: ToWavelets = self.to_rgbs[i]  # type: ignore[assignment]
-        coefficients = gate(to_rgb(x, *self.space.read(ws, 3 * i + 4)), gates.wavelets.get(res))
-        return State(x, coefficients + to_rgb.resample(state.skip))
+        coefficients, pair = to_rgb(x, *self.space.read(ws, 3 * i + 4)), gates.wavelets.get(res)
+        skip = to_rgb.resample(state.skip)
+        if gates.post_skip:
+            return State(x, gate(coefficients + skip, pair))
+        return State(x, gate(coefficients, pair) + skip)
 
     def prefix(self, ws: Tensor, resolution: int, noise: Noise = "stored") -> State:
         """Everything up to and including the up-convolution of block `resolution`."""

@@ -10,7 +10,7 @@ from wagi.data import Item
 from wagi.errors import UserError
 from wagi.features import FeatureFiles, load_weights
 from wagi.losses import delta_loss, discriminator_loss, generator_loss, l2_loss, r1_penalty, wavelet_loss
-from wagi.model import NaiveInverter, area_resize
+from wagi.model import NaiveInverter, area_resize, resize
 from wagi.networks.build import build_part
 from wagi.networks.e4e import BackboneEncoder, LatentDiscriminator, ProgressiveEncoder
 from wagi.networks.swagan import Generator
@@ -65,7 +65,7 @@ class EncoderStage(Stage):
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
         encoder = parts["encoder"] if "encoder" in parts else self._fresh(files)
         self.encoder: ProgressiveEncoder = encoder  # type: ignore[assignment]
-        self.naive = NaiveInverter(self.generator, self.encoder)
+        self.naive = NaiveInverter(self.generator, self.encoder, model_config.pil)
         self.models, self.frozen, self.averaged = (
             {"encoder": self.encoder},
             {"generator": self.generator},
@@ -128,7 +128,8 @@ class EncoderStage(Stage):
 
     def encode(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The losses of all steps of the encoder, and the terms of the last one."""
-        target = area_resize(batch["image"], self.model_config.resolution)
+        model = self.model_config
+        target = resize(batch["image"], model.resolution, model.image_resize)
         codes = self.teacher.codes(batch["image"]) if self.teacher else None
         found = [self._judge(offsets, target, batch, codes) for offsets in self.naive.attempts(target)]
         loss = torch.stack([loss for loss, _ in found]).sum()
@@ -195,7 +196,8 @@ class EncoderStage(Stage):
 
     def _invert(self, models: dict, batch: Item) -> Tensor:
         models["encoder"].stage = self.encoder.stage
-        return NaiveInverter(models["generator"], models["encoder"]).image(batch["image"])
+        naive = NaiveInverter(models["generator"], models["encoder"], self.model_config.pil)
+        return naive.image(batch["image"])
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """L2 and L_wave of the naive inversion."""

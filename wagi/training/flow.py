@@ -84,7 +84,7 @@ class FlowStage(InversionStage):
         batch = self._paired(batch, None)
         colours = random_colours(n, config.recolour, rng).to(device)
         names = ("image", "edited", "base", "edited_base")
-        images = {name: area_resize(batch[name], self.model.resolution) for name in names}
+        images = {name: self.model.reduced(batch[name]) for name in names}
         images |= {"naive": naive, "edited_naive": edited_naive}
         images = {name: recolour(x, colours) for name, x in images.items()}
         size = images["image"].shape[-1]
@@ -166,7 +166,7 @@ class FlowStage(InversionStage):
             pixels = self.model.resolution / flow.shape[-1]
             truth = truth * (flow.shape[-1] / move.flow.shape[-1])
             distance = distance + pixels * ((flow - truth).abs().sum(1, keepdim=True) * seen).mean()
-        wave = wavelet_loss(found.aligned, target)
+        wave = wavelet_loss(found.aligned, target, norm=config.wave_norm, scale=config.haar_scale)
         scalars = {
             "align": weighted_mean((found.aligned - target).abs(), move.weights)
             + config.lambda_wave_ada * wave,
@@ -206,21 +206,20 @@ class FlowStage(InversionStage):
             loss, scalars = self._alignment_losses(found, move)
             aligned = torch.cat([found.aligned, aligned[edits:]])
         image = area_resize(model.decode(ws, state, aligned), model.resolution)
-        truth = area_resize(target, model.resolution)
+        truth = model.reduced(target)
         fused, terms = self.image_loss(image, truth, batch.get("edited_mask"), rng)
         loss = fused + config.lambda_ada * loss
         return loss, {**scalars, **terms, "loss": loss}
 
     def _edits_at_r(self, batch, edits, colours, source, target, before, naive) -> Move:
-        size, low = self.model.resolution, self.model.low_fidelity
+        size, low, reduced = self.model.resolution, self.model.low_fidelity, self.model.reduced
         base, edited_base = (
-            area_resize(recolour(batch[name][:edits], colours[:edits]), size)
-            for name in ("base", "edited_base")
+            reduced(recolour(batch[name][:edits], colours[:edits])) for name in ("base", "edited_base")
         )
         mask = batch.get("edited_mask")
         weights = self.image_loss.regions(None if mask is None else mask[:edits])
         return Move(
-            area_resize(source, size), low(before), area_resize(target[:edits], size), low(naive[:edits]),
+            reduced(source), low(before), reduced(target[:edits]), low(naive[:edits]),
             base, edited_base, before, naive, batch["flow"][:edits],
             batch["seen"][:edits], None if weights is None else area_resize(weights, size),
         )  # fmt: skip

@@ -208,7 +208,7 @@ class DistillStage(Adversarial):
         w = generator.map(scene_latent(params, generator.style_dim, rng))
         if torch.is_grad_enabled():
             self.track_latents(w)
-        encoded = NaiveInverter(generator, self.encoder).encode(image[half:])
+        encoded = NaiveInverter(generator, self.encoder, self.model_config.pil).encode(image[half:])
         ws = torch.cat([generator.broadcast(w[:half]), encoded])
         return generator(ws), encoded, w[half:]
 
@@ -263,7 +263,7 @@ class DistillStage(Adversarial):
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
         """L2 and L_wave of both paths of the averaged models; what G0(E0(x)) misses of an edit."""
         generator, result = models["generator"], {}
-        naive = NaiveInverter(generator, models["encoder"])
+        naive = NaiveInverter(generator, models["encoder"], self.model_config.pil)
         found = {"map": self._mapped(generator, batch["params"]), "enc": naive.image(batch["image"])}
         for name, images in found.items():
             images = images.clamp(-1, 1)
@@ -277,7 +277,7 @@ class DistillStage(Adversarial):
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: data, G(map(parameters)), G(E0(data))."""
         generator, image = models["generator"], batch["image"]
-        found = NaiveInverter(generator, models["encoder"]).image(image)
+        found = NaiveInverter(generator, models["encoder"], self.model_config.pil).image(image)
         return torch.cat([image, self._mapped(generator, batch["params"]), found]), len(image)
 
 

@@ -7,7 +7,7 @@ from wagi.config import HypernetworkConfig, ModelConfig
 from wagi.data import Item
 from wagi.features import FeatureFiles
 from wagi.losses import l2_loss, wavelet_loss
-from wagi.model import HyperInverter, area_resize
+from wagi.model import HyperInverter, area_resize, resize
 from wagi.networks.build import build_part
 from wagi.training.images import ImageLoss, Scalars
 from wagi.training.optim import make_optimizer
@@ -39,7 +39,8 @@ class HypernetworkStage(Stage):
 
     def _assemble(self, parts: dict[str, nn.Module]) -> HyperInverter:
         chosen = {name: parts[name] for name in ("generator", "encoder", "hypernetwork")}
-        return HyperInverter(**chosen, hyper_steps=self.model_config.hyper_steps)  # type: ignore[arg-type]
+        model = self.model_config
+        return HyperInverter(**chosen, hyper_steps=model.hyper_steps, pil=model.pil)  # type: ignore[arg-type]
 
     def phases(self, step: int) -> list[Phase]:
         return [Phase("hypernetwork", self.refine)]
@@ -47,7 +48,7 @@ class HypernetworkStage(Stage):
     def refine(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The losses of all steps, and the terms of the last one."""
         resolution = self.model_config.resolution
-        target = area_resize(batch["image"], resolution)
+        target = resize(batch["image"], resolution, self.model_config.image_resize)
         _, *refined = self.model.refinements(batch["image"])
         found = [self.image_loss(area_resize(x, resolution), target, batch.get("mask")) for x in refined]
         loss = torch.stack([loss for loss, _ in found]).sum()

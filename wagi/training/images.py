@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wagi.config import EncoderConfig, HypernetworkConfig, InversionConfig
+from wagi.config import ImageLossConfig
 from wagi.errors import UserError
 from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
@@ -89,9 +89,7 @@ class ImageLoss(nn.Module):
     UserError names the option of a missing one.
     """
 
-    def __init__(
-        self, config: EncoderConfig | InversionConfig | HypernetworkConfig, files: FeatureFiles
-    ) -> None:
+    def __init__(self, config: ImageLossConfig, files: FeatureFiles) -> None:
         super().__init__()
         self.config = config
         self.regions = RegionWeights(config.region_weights)
@@ -112,7 +110,7 @@ class ImageLoss(nn.Module):
         weights = self.regions(mask)
         terms: Scalars = {"l2": weighted_mean((y.float() - x).square(), weights)}
         if config.lambda_wave:
-            terms["wave"] = wavelet_loss(y, x)
+            terms["wave"] = wavelet_loss(y, x, norm=config.wave_norm, scale=config.haar_scale)
         if self.lpips is not None:
             terms["lpips"] = self.lpips(y, x).mean()
         if self.arcface is not None:

@@ -109,18 +109,23 @@ class InversionStage(Stage):
         """ADA alone: move the given residual to where the naive image wants it."""
         task = self._task(batch, rng)
         aligned = self.model.aligner(task.given, self.model.low_fidelity(task.naive))
-        loss = alignment_loss(aligned, task.residual, self.config.lambda_wave_ada)
+        loss = self._alignment_loss(aligned, task.residual)
         return loss, {"ada": loss, **self._against_nothing(aligned, task.given, task.residual)}
 
     def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The whole model; all losses reach ADA (decision 24)."""
         config, model, task = self.config, self.model, self._task(batch, rng)
         aligned, image = model.fuse(task.ws, task.state, task.naive, task.given)
-        target = area_resize(task.target, model.resolution)
+        target = model.reduced(task.target)
         loss, scalars = self.image_loss(area_resize(image, model.resolution), target, task.mask, rng)
-        scalars["ada"] = alignment_loss(aligned, task.residual, config.lambda_wave_ada)
+        scalars["ada"] = self._alignment_loss(aligned, task.residual)
         loss = loss + config.lambda_ada * scalars["ada"]
         return loss, {"loss": loss, **scalars, **self._against_nothing(aligned, task.given, task.residual)}
+
+    def _alignment_loss(self, aligned: Tensor, residual: Tensor) -> Tensor:
+        config = self.config
+        wave = {"norm": config.wave_norm, "scale": config.haar_scale}
+        return alignment_loss(aligned, residual, config.lambda_wave_ada, **wave)  # type: ignore[arg-type]
 
     @staticmethod
     def _against_nothing(aligned: Tensor, warped: Tensor, residual: Tensor) -> Scalars:

@@ -38,8 +38,10 @@ class NaiveImages:
             raise UserError(f"{place}: cannot be used ({error}); delete it or free space") from None
 
     def _key(self) -> str:
-        digest = hashlib.sha256(f"{self.model.resolution} {self.model.fusion_start}".encode())
-        for part in (self.model.encoder, self.model.generator):
+        model = self.model
+        ways = [name for name in ("early", "bilinear", "pil") if getattr(model, name)]
+        digest = hashlib.sha256(" ".join([f"{model.resolution} {model.fusion_start}", *ways]).encode())
+        for part in (model.encoder, model.generator):
             for name, value in sorted(part.state_dict().items()):
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -289,6 +289,8 @@ def initialise(stage: Stage, path: str, parts: str = "") -> None:
         if weights is None:
             print(f"--init {path}: has no {name}; it starts fresh", file=sys.stderr)
             continue
+        if name == "fusion":
+            _same_gates(stage.model_config, checkpoint.model_config(content, path), path)
         fresh = checkpoint.grow(module, weights)
         if len(fresh) == len(checkpoint.state_of(module)):
             raise UserError(f"--init {path}: no tensor of the {name} fits these settings")
@@ -299,3 +301,13 @@ def initialise(stage: Stage, path: str, parts: str = "") -> None:
             f"--init {path}: {name}: {len(trained)} new tensors: {', '.join(trained) or 'none'}",
             file=sys.stderr,
         )
+
+
+def _same_gates(ours: ModelConfig, theirs: ModelConfig, path: str) -> None:
+    """UserError for heads whose numbers mean something else here."""
+    for name in ("gate", "post_skip"):
+        if getattr(ours, name) != (value := getattr(theirs, name)):
+            raise UserError(
+                f"--init {path}: its fusion was trained with {name}={value}; "
+                f"add --set {name}={str(value).lower()}, or leave it out with --init-parts aligner", 2,
+            )  # fmt: skip

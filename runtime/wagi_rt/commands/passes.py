@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from wagi_rt import pictures, videos
-from wagi_rt.chain import ENCODING
+from wagi_rt.chain import encoding
 from wagi_rt.commands.overlap import overlap
 from wagi_rt.commands.progress import Progress
 from wagi_rt.errors import UserError
@@ -152,7 +152,8 @@ class Passes:
     def _encode(self, frames: list[Frame]) -> list[Frame]:
         for some in self._chunks(frames):
             images = np.stack([frame.squares[face] for frame, face in some])
-            latents = self.session.engine.run_chain(ENCODING, {"image": images})["ws"]
+            chain = encoding(self.session.manifest.pil)
+            latents = self.session.engine.run_chain(chain, {"image": images})["ws"]
             for (frame, _), ws in zip(some, latents, strict=True):
                 frame.latents.append(ws)
         return frames

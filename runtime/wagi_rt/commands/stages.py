@@ -205,7 +205,7 @@ class Stages:
         """Metrics where wanted, and whether the model knows the picture: here no engine waits for it."""
         for square in image.squares:
             assert square.result is not None and square.shown is not None
-            square.far = naive.far(self.session.manifest.naive_errors, *square.shown)
+            square.far = naive.far(self.session.manifest, *square.shown)
             if self.measured:
                 square.metrics = _measure(square.result, self.session.resolution)
         image.about = self.render.notes

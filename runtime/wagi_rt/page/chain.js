@@ -7,7 +7,9 @@ const FADE_SHARE = 16;
 /** The function of each step that is no graph: (tensors of the step, resolution) => its output. */
 export const GLUE = {
   shrink: areaResize,
-  low_fidelity: (naive, size) => areaResize(map(naive, (x) => Math.min(1, Math.max(-1, x))), size),
+  shrink_pil: antialiased,
+  low_fidelity: (naive, size) => areaResize(valid(naive), size),
+  sample: (naive, size) => areaResize(middles(valid(naive), size), size),
   subtract: (image, naive) => map(image, (x, i) => x - naive.data[i]),
   fade,
 };
@@ -35,6 +37,10 @@ export function meanSquare(x, y) {
 
 function map(tensor, change) {
   return { data: tensor.data.map(change), dims: tensor.dims };
+}
+
+function valid(naive) {
+  return map(naive, (x) => Math.min(1, Math.max(-1, x)));
 }
 
 /** An early naive image at full size, in blocks of equal pixels. */
@@ -68,6 +74,46 @@ function areaResize(tensor, size) {
     dims = [dims[0], dims[1], half, half];
   }
   return { data, dims };
+}
+
+/** The middle 2x2 pixels of every block that becomes one of size x size: HFGI's samples are their means. */
+function middles({ data, dims }, size) {
+  const [side, wide] = [dims[3], 2 * size];
+  const factor = side / size;
+  if (factor <= 2) return { data, dims };
+  const near = (i) => (i >> 1) * factor + factor / 2 - 1 + (i & 1);
+  const made = new Float32Array(dims[0] * dims[1] * wide * wide);
+  for (let i = 0; i < made.length; i++) {
+    const [line, x] = [Math.floor(i / wide), i % wide];
+    made[i] = data[(Math.floor(line / wide) * side + near(line % wide)) * side + near(x)];
+  }
+  return { data: made, dims: [dims[0], dims[1], wide, wide] };
+}
+
+/** As Pillow's bilinear filter makes an image smaller, without its rounding to 8 bit. */
+function antialiased({ data, dims }, size) {
+  const side = dims[3];
+  const factor = side / size;
+  if (factor === 1) return { data, dims };
+  const rows = Array.from({ length: size }, (_, i) => {
+    const centre = (i + 0.5) * factor;
+    const taps = [];
+    for (let k = Math.max(0, centre - factor); k < Math.min(side, centre + factor); k++)
+      taps.push([k, 1 - Math.abs(k + 0.5 - centre) / factor]);
+    const total = taps.reduce((sum, [, weight]) => sum + weight, 0);
+    return taps.map(([k, weight]) => [k, weight / total]);
+  });
+  const planes = dims[0] * dims[1];
+  const half = new Float32Array(planes * size * side);
+  for (let p = 0, at = 0; p < planes; p++)
+    for (let y = 0; y < size; y++)
+      for (let x = 0; x < side; x++)
+        half[at++] = rows[y].reduce((sum, [k, weight]) => sum + weight * data[(p * side + k) * side + x], 0);
+  const made = new Float32Array(planes * size * size);
+  for (let line = 0, at = 0; line < planes * size; line++)
+    for (let x = 0; x < size; x++)
+      made[at++] = rows[x].reduce((sum, [k, weight]) => sum + weight * half[line * side + k], 0);
+  return { data: made, dims: [dims[0], dims[1], size, size] };
 }
 
 /** The residual [1, 3, size, size], trusted the less the more an edit changes the naive image around it. */
