@@ -140,7 +140,7 @@ def test_a_manifest_with_a_wrong_entry_is_refused(tmp_path, entry, said):
     "change, said",
     [
         ({"aligner": "magic"}, "'aligner' ada or flow only, not magic"),
-        ({"naive": "late"}, "'naive' full or early only, not late"),
+        ({"naive": "late"}, "'naive' full or bilinear or early only, not late"),
         ({"full_detail": True}, "'full_detail' false only"),
         ({"generator": None}, "'generator' is missing"),
         ({"naive_errors": {"count": 1, "mean": 1, "quantiles": {}}}, "naive_errors"),

@@ -13,7 +13,9 @@ import export.bundle as bundle
 import wagi_rt
 from benchmarks import reference
 from export.comparison import compare_probes
+from export.graphs import build_graphs
 from export.rows import failure
+from wagi.model import WaGI
 from wagi_rt import manifest as manifests
 from wagi_rt import probes
 
@@ -40,6 +42,20 @@ def images():
     return torch.from_numpy(probes.images(SIZE, 3, batch=2))
 
 
+@torch.no_grad()
+def test_the_export_formulation_is_the_models(model, images):
+    graphs, found = build_graphs(model), model.invert(images)
+    ws, naive_r, result = graphs["pipeline"].module(images)
+    torch.testing.assert_close(naive_r, model.low_fidelity(found.naive), atol=1e-4, rtol=0)
+    torch.testing.assert_close(result, found.image, atol=EXPORT_ATOL, rtol=0)
+    edited = model.edit(found, moved := torch.from_numpy(probes.edited(ws.numpy())))
+    _, result = graphs["edit"].module(model.reduced(images), naive_r, moved)
+    torch.testing.assert_close(result, edited.image, atol=EXPORT_ATOL, rtol=0)
+    plain = WaGI(model.generator, model.encoder, model.aligner, model.fusion).eval().invert(images)
+    assert (plain.image - found.image).abs().mean() > 0.01
+
+
+@pytest.mark.slow
 def test_every_graph_and_chain_is_pytorchs(exported):
     rows = exported[1].rows
     assert {"pipeline", "edit", "editing", "decode"} <= {row.name for row in rows}
@@ -48,6 +64,7 @@ def test_every_graph_and_chain_is_pytorchs(exported):
         assert not failure(compare_probes(session.engine))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_runtime_does_the_same(exported, model, images, tmp_path):
     """Inversions and edits by one graph and by many, at held latents, and from a kept picture."""
@@ -71,6 +88,7 @@ def test_the_runtime_does_the_same(exported, model, images, tmp_path):
         np.testing.assert_allclose(again["image_r"][0], model.reduced(images)[0], **close)
 
 
+@pytest.mark.slow
 def test_the_tensorrt_program_walks_it(exported, images, tmp_path, monkeypatch):
     """Around fakes of CUDA and TensorRT, whose plans ONNX Runtime computes."""
     monkeypatch.setenv("WAGI_CACHE", str(tmp_path / "cache"))
@@ -93,12 +111,15 @@ def test_the_baseline_reproduces_it(model, images):
     torch.testing.assert_close(found, model.invert(images).image, atol=1e-4, rtol=1e-4)
 
 
-def test_readers_that_do_not_know_the_settings_refuse(exported, tmp_path, monkeypatch):
-    """Those of schema 3 would reduce images in their own way; a setting that nobody knows is named."""
-    with monkeypatch.context() as older:
-        older.setattr(manifests, "RESIZED", 3)
-        with pytest.raises(manifests.UserError, match="schema 4 is unknown"):
-            manifests.read(exported[0])
+@pytest.mark.slow
+def test_readers_of_schema_3_refuse(exported, monkeypatch):
+    """They would reduce images in their own way."""
+    monkeypatch.setattr(manifests, "RESIZED", 3)
+    with pytest.raises(manifests.UserError, match="schema 4 is unknown"):
+        manifests.read(exported[0])
+
+
+def test_the_manifest_names_them(tmp_path):
     folder = write_tiny_bundle(tmp_path / "b", schema=3, size=64, resolution=32)
     edit_manifest(folder, schema=4)
     with pytest.raises(manifests.UserError, match="image_resize"):

@@ -51,7 +51,7 @@ def noisy(images: Tensor, sigma: float) -> Tensor:
 
 @torch.no_grad()
 def columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
-    """Title -> images [N, 3, S, S]: input and inversion of each model, with one alone the naive one before."""
+    """Title -> images [N, 3, S, S]: input, the naive inversion of a model that is alone, inversions."""
     found = {}
     for name, model in models.items():
         naive, final = model.results(images)
