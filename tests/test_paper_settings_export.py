@@ -17,7 +17,7 @@ from export.graphs import build_graphs
 from export.rows import failure
 from wagi.model import WaGI
 from wagi_rt import manifest as manifests
-from wagi_rt import probes
+from wagi_rt import probes, schema
 
 SIZE, R = 128, 32  # a quarter: at half, means over blocks and HFGI's samples are the same
 CHANGES = {
@@ -114,7 +114,7 @@ def test_the_baseline_reproduces_it(model, images):
 @pytest.mark.slow
 def test_readers_of_schema_3_refuse(exported, monkeypatch):
     """They would reduce images in their own way."""
-    monkeypatch.setattr(manifests, "RESIZED", 3)
+    monkeypatch.setattr(schema, "RESIZED", 3)
     with pytest.raises(manifests.UserError, match="schema 4 is unknown"):
         manifests.read(exported[0])
 
