@@ -68,21 +68,6 @@ def test_finished_run_says_so_and_a_longer_one_goes_on(data, tmp_path, capsys):
     assert torch.load(out / "checkpoint.pt", weights_only=True)["training"]["step"] == 3
 
 
-def test_a_run_of_an_older_program_goes_on(data, generator, tmp_path):
-    """Whose checkpoint does not know a setting yet: it did as the default does."""
-    options = ["--generator", str(generator)]
-    for name in ("whole", "parts"):
-        assert run("inversion", data, tmp_path / name, *options, "--steps", "1") == 0
-    path = tmp_path / "parts" / "checkpoint.pt"
-    content = torch.load(path, weights_only=True)
-    del content["config"]["model"]["gate"], content["training"]["settings"]["wave_norm"]
-    torch.save(content, path)
-    assert run("inversion", data, tmp_path / "parts", *options, "--steps", "2", "--set", "gate=plain") == 2
-    for name in ("whole", "parts"):
-        assert run("inversion", data, tmp_path / name, *options, "--steps", "2") == 0
-    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
-
-
 def test_resume_refusals(data, generator, tmp_path, capsys):
     out = tmp_path / "run"
     assert run("generator", data, out, "--steps", "1") == 0

@@ -12,8 +12,8 @@ from wagi_rt.entries import Graph, Manifest, NaiveErrors, Packed, Text
 from wagi_rt.errors import UserError, printable
 from wagi_rt.fields import Fields
 
-# A bundle of schema 2 has ADA, no graph `edit` and no directions. 4 is 3 with `image_resize`, which readers of
-# 3 would not notice.
+# A bundle of schema 2 has ADA, no graph `edit` and no directions. 4 is 3 with `image_resize`, which readers
+# of 3 would not notice.
 OLDEST, SCHEMA, RESIZED = 2, 3, 4
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
