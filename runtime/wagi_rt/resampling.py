@@ -32,7 +32,7 @@ def antialiased(images: np.ndarray, size: int) -> np.ndarray:  # [..., H, H] => 
 
 
 def triangles(large: int, small: int) -> np.ndarray:  # => [small, large]
-    """What each of `large` pixels in a row counts for each of `small` ones; the rows sum to 1."""
+    """The shares of `large` pixels in a line in each of `small` ones; every row sums to 1."""
     factor = large // small
     centres = (np.arange(small) + 0.5) * factor
     distances = np.abs(np.arange(large) + 0.5 - centres[:, None]) / factor
