@@ -8,6 +8,7 @@ setting full_detail: those with a flow aligner and R below their size are measur
 
 import argparse
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from wagi.experiments.regions import RegionMeans, masks
 from wagi.experiments.sheet import named_models
 from wagi.experiments.tables import write_report
 from wagi.model import WaGI
-from wagi.networks.build import PARTS
 from wagi.networks.flow_alignment import FlowAligner
 from wagi.networks.full_detail import keep_detail
 from wagi.portraits.edits import Edit, parse_edit
@@ -61,14 +61,14 @@ Results = dict[str, tuple[Tensor, Tensor]]  # row -> inversion, edit
 
 def results(name: str, model: WaGI, pair: Pair) -> Results:
     """The rows of one model: [N, 3, S, S], 8-bit values in [-1, 1]."""
-    kept = (*PARTS, "early", "bilinear", "pil")
-    parts: dict[str, Any] = {name: getattr(model, name) for name in kept}
-    plain, ws = WaGI(**parts).eval(), model.encode(pair.edited)
+    plain, full = copy(model), copy(model)  # of the same parts and settings
+    plain.full_detail, full.full_detail = False, True
+    ws = model.encode(pair.edited)
     found = plain.invert(pair.source)
     images = {name: (found.image, plain.edit(found, ws).image)}
     if isinstance(model.aligner, FlowAligner) and model.resolution < model.generator.size:
         inverted, edited = (keep_detail(x, pair.source, model.resolution) for x in images[name])
-        moved = WaGI(**parts, full_detail=True).eval().edit(found, ws).image
+        moved = full.edit(found, ws).image
         images |= {f"{name}, {UNMOVED}": (inverted, edited), f"{name}, {WITH}": (inverted, moved)}
     return {row: (eight_bit(a), eight_bit(b)) for row, (a, b) in images.items()}
 
