@@ -28,6 +28,7 @@ class Layer:
     macs: int
     weights: int  # values
     activations: int  # values read and written
+    kind: str = "Conv"  # Conv, ConvTranspose, Gemm, MatMul; FIR: a Conv of every channel by itself
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,18 @@ def _layer(node: Any, shapes: dict[str, list[int]], stored: set[str], path: Path
     if 0 in (*first, *second, *out):
         raise ValueError(f"{path}: shape inference does not reach node {node.name}")
     attributes = {a.name: a.i for a in node.attribute}
-    if node.op_type == "Conv":
+    kind = node.op_type
+    if kind == "Conv":
+        kind = "FIR" if 1 < second[0] == attributes.get("group") else kind
         macs = math.prod(out) * math.prod(second[1:])
-    elif node.op_type == "ConvTranspose":
+    elif kind == "ConvTranspose":
         macs = math.prod(first) * math.prod(second[1:])
     else:
         inner = first[-2] if attributes.get("transA") else first[-1]
         macs = math.prod(out) * inner
     constant = [node.input[1] in stored, node.input[0] in stored]
     weights = sum(math.prod(s) for s, held in zip((second, first), constant, strict=True) if held)
-    return Layer(macs, weights, math.prod(first) + math.prod(second) - weights + math.prod(out))
+    return Layer(macs, weights, math.prod(first) + math.prod(second) - weights + math.prod(out), kind)
 
 
 def floor_ms(found: list[Layer], rates: Rates, precision: str = "fp32") -> float:

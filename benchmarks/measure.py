@@ -56,7 +56,7 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
     calls |= {key: work for key, (work, _) in rate_works.items()}
     samples = interleave(calls, args.rounds, args.warmup, lambda text: say(f"{manifest.name}: {text}"))
     after = {key: samples.pop(key) for key in calls if isinstance(key, After)}
-    rates = _rates({key: (samples.pop(key), amount) for key, (_, amount) in rate_works.items()})
+    rates = best_rates({key: (samples.pop(key), amount) for key, (_, amount) in rate_works.items()})
     report = {
         "model": manifest.name,
         "sha256": manifest.sha256,
@@ -142,7 +142,7 @@ def _entry_after(after: After, times: Samples, inversion: Samples) -> dict[str, 
     }
 
 
-def _rates(found: dict[tuple[str, str], tuple[Samples, float]]) -> dict[str, floor.Rates]:
+def best_rates(found: dict[tuple[str, str], tuple[Samples, float]]) -> dict[str, floor.Rates]:
     """The best of all rounds: what the machine can do, not what it did while others used it."""
     best = {key: amount / (min(times.wall) / 1000) for key, (times, amount) in found.items()}
     series = dict.fromkeys(precision for precision, _ in best)
