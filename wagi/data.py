@@ -6,6 +6,7 @@ An item is a dict: image [3, S, S] float32 in [-1, 1]; portraits add params [P] 
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wagi import splits
 from wagi.errors import UserError
 from wagi_rt import decoding, pictures
 from wagi_rt.errors import printable
@@ -47,21 +49,26 @@ class ImageFolder:
     The first pass reads the headers; hidden files are passed over. What cannot be read, then or when it is
     decoded, is reported on stderr, counted in `skipped` and left out; the next one takes its place.
 
+    Args:
+        chosen: these files in this order, in place of every image below the folder.
+        about: what is to be said of the choice, for reports.
     Raises:
         UserError: no such folder, or no readable image in it.
     """
 
     param_dim = 0
 
-    def __init__(self, path: str | Path, size: int) -> None:
-        self.root, self.size = Path(path), size
+    def __init__(
+        self, path: str | Path, size: int, chosen: Sequence[Path] | None = None, about: str = ""
+    ) -> None:
+        self.root, self.size, self.about = Path(path), size, about
         if not self.root.is_dir():
             remedy = "a file, not a folder; unpack it first" if self.root.is_file() else "no such folder"
             raise UserError(f"{path}: {remedy}", 2)
         candidates = sorted(
             p for p in self.root.rglob("*")
             if p.suffix.lower() in decoding.READ_SUFFIXES and not p.name.startswith(".") and p.is_file()
-        )  # fmt: skip
+        ) if chosen is None else list(chosen)  # fmt: skip
         self.files: list[Path] = []
         self._unreadable: dict[Path, str] = {}  # file -> reason
         for file in candidates:
@@ -83,8 +90,21 @@ class ImageFolder:
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """File below the folder -> why it could not be read, as far as was found out."""
-        return {str(file.relative_to(self.root)): reason for file, reason in self._unreadable.items()}
+        """Name -> why it could not be read, as far as was found out."""
+        return {self.name(file): reason for file, reason in self._unreadable.items()}
+
+    def name(self, file: Path) -> str:
+        """A file's name in reports: its path below the folder, or the whole path."""
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+    def leave_out(self, other: "ImageFolder") -> int:
+        """Forget the files that the other one has too => how many they were. UserError when none is left."""
+        taken = {file.resolve() for file in other.files}
+        kept = [file for file in self.files if file.resolve() not in taken]
+        if not kept:
+            raise UserError(f"{self.root}: no image besides those of {other.root}", 2)
+        count, self.files = len(self.files) - len(kept), kept
+        return count
 
     def _skip(self, file: Path, error: UserError) -> None:
         if file not in self._unreadable:
@@ -212,9 +232,14 @@ class PortraitStream:
 
 
 def open_dataset(path: str | Path, size: int) -> Dataset:
-    """`portraits:SEED:COUNT`, a folder of rendered portraits (meta.json and images.npy), or one of images."""
+    """`portraits:SEED:COUNT`, a folder of rendered portraits (meta.json and images.npy), one of images, or a
+    part of CelebA-HQ, `celeba-hq:FOLDER:PART`, whose counts are said on stderr."""
     if str(path).startswith("portraits:"):
         return PortraitStream(str(path), size)
+    if str(path).startswith(splits.PREFIX):
+        chosen = splits.celeba_hq(str(path), decoding.READ_SUFFIXES)
+        print(printable(chosen.about), file=sys.stderr)
+        return ImageFolder(chosen.images, size, chosen.files, chosen.about)
     root = Path(path)
     if (root / "meta.json").is_file() and (root / "images.npy").is_file():
         return PortraitMemmap(root, size)

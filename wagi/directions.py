@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     labelled = p.add_argument_group("pairs and interfacegan")
     add = labelled.add_argument
     add("--data", metavar="DATA",
-        help="pairs: scenes; interfacegan: rendered portraits or a folder of images")  # fmt: skip
+        help="pairs: scenes; interfacegan: rendered portraits, a folder of images, or "
+        "celeba-hq:FOLDER:train")  # fmt: skip
     add("--heldout", metavar="DATA",
         help="portraits whose first pictures measure (default: the first of --data)")  # fmt: skip
     add("--holdout", type=int, default=512, metavar="N",

@@ -2,6 +2,7 @@
 
 python -m wagi.evaluate --model runs/i/checkpoint.pt --data portraits:9001:500 --protocol portraits
 python -m wagi.evaluate --model BUNDLE --data photos --protocol wagi --arcface model_ir_se50.pth --out results
+python -m wagi.evaluate --model runs/i/checkpoint.pt --data celeba-hq:CelebAMask-HQ --protocol wagi
 python -m wagi.evaluate EXPERIMENT --help
 """
 
@@ -30,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("--model", required=True, type=Path, metavar="CHECKPOINT|BUNDLE", help="what to measure")
     add("--data", required=True, metavar="DATA",
-        help="folder of images, folder of rendered portraits, or portraits:SEED:COUNT")  # fmt: skip
+        help="folder of images, folder of rendered portraits, portraits:SEED:COUNT, or CelebA-HQ's official "
+        "split, celeba-hq:FOLDER[:train|val|test] (README, Evaluate)")  # fmt: skip
     add("--protocol", required=True, metavar="NAME", help=", ".join(PROTOCOLS))
     add("--out", type=Path, metavar="DIR", help="also write evaluation.json and evaluation.txt there")
     add("--per-image", action="store_true", help="also write DIR/images.csv, one line per image")

@@ -59,7 +59,9 @@ def portraits(model: NaiveInverter, data: str, keep: Path | None, first: int, co
 
 def photos(model: NaiveInverter, data: str, labels: Labels, keep: Path | None) -> World:
     """The images of a folder that have labels, with the labels' attributes."""
-    found = ImageFolder(data, model.generator.size)
+    found = open_dataset(data, model.generator.size)
+    if not isinstance(found, ImageFolder):
+        raise UserError(f"--data {data}: --labels are of a folder of images, or of celeba-hq:FOLDER:PART", 2)
     values = labels.of(found.files)
     chosen = np.flatnonzero(np.isfinite(values).all(axis=1)).tolist()
     if not chosen:

@@ -26,6 +26,11 @@ class Inputs:
         return min(len(self._data), self.limit or len(self._data))
 
     @property
+    def about(self) -> str:
+        """Words for a report on the choice of pictures; mostly none."""
+        return getattr(self._data, "about", "")
+
+    @property
     def skipped(self) -> dict[str, str]:
         """Name -> why it could not be read."""
         return self._data.unreadable if isinstance(self._data, ImageFolder) else {}
@@ -33,7 +38,7 @@ class Inputs:
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         for index in range(len(self)):
             if isinstance(self._data, ImageFolder):
-                name = str(self._data.files[index].relative_to(self._data.root))
+                name = self._data.name(self._data.files[index])
                 pixels = self._data.pixels(index)
                 if pixels is not None:
                     yield name, pixels

@@ -60,7 +60,7 @@ def evaluate(
             "skipped": inputs.skipped | failed,
         },
         **scores.results(),
-        "notes": _notes(scores),
+        "notes": [*filter(None, [inputs.about]), *_notes(scores)],
         "weights": extractors.weights,
         "versions": _versions(),
         "command": command,
