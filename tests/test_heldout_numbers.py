@@ -2,7 +2,9 @@
 
 import copy
 
+import numpy as np
 import pytest
+import pywt
 import torch
 from paper_stages import TINY, make, numpy_wavelet_loss, pictures
 
@@ -25,9 +27,16 @@ def mean_square(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(((x - y).double() ** 2).mean())
 
 
+def whole_loss(image, x, aligned, residual) -> float:
+    """Eq. (2) with the paper's weights, without LPIPS and ID."""
+    waves = numpy_wavelet_loss(image, x) + numpy_wavelet_loss(aligned, residual)
+    return mean_square(image, x) + float((aligned - residual).abs().mean()) + 0.1 * waves
+
+
 @torch.no_grad()
 def test_inversion():
-    """Naive and fused inversion of the images as they are, clamped; ADA beside leaving the residual alone."""
+    """Naive and fused inversion of the images as they are, clamped; ADA beside leaving the residual alone;
+    the whole loss on a misaligned residual."""
     stage, x = make("inversion", {"warp_probability": "1"}), pictures()["image"]
     models = averaged(stage)
     calls = []
@@ -39,7 +48,7 @@ def test_inversion():
     residual = x - naive
     aligned = models["aligner"](residual, naive)
     fused = generator(ws, gates=models["fusion"](aligned)).clamp(-1, 1)
-    (first, shown, _), (warped, _, moved) = calls[:2]
+    (first, shown, _), (warped, _, moved), (_, _, judged) = calls[:3]
     torch.testing.assert_close(first, residual, atol=1e-5, rtol=0)
     torch.testing.assert_close(shown, naive, atol=1e-5, rtol=0)
     assert (warped - residual).abs().mean() > 0.01, "the second one is misaligned"
@@ -48,12 +57,19 @@ def test_inversion():
         "wave_naive": numpy_wavelet_loss(naive, x), "wave_fused": numpy_wavelet_loss(fused, x),
         "ada_l1": float((moved - residual).abs().mean()),
         "warped_l1": float((warped - residual).abs().mean()),
+        "loss": whole_loss(generator(ws, gates=models["fusion"](judged)), x, judged, residual),
     }  # fmt: skip
     assert report.keys() == expected.keys()
     for name, value in expected.items():
         assert report[name] == pytest.approx(value, rel=1e-4), name
-    assert len({round(value, 4) for value in expected.values()}) == 6, "names could be exchanged"
+    assert len({round(value, 4) for value in expected.values()}) == 7, "names could be exchanged"
     assert report == stage.evaluate(models, {"image": x}), "the misalignment is seeded"
+
+
+def wavelet_l1(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Three levels by PyWavelets: the mean |coefficient| over each level's three detail bands, summed."""
+    _, *levels = pywt.wavedec2((x - y).double().numpy(), "haar", level=3, axes=(2, 3))
+    return sum(float(np.abs(level).mean()) for level in levels)
 
 
 @torch.no_grad()
@@ -83,8 +99,10 @@ def test_encoder():
     stage.phases(25_000)  # three deltas of e4e's schedule: what the averaged encoder uses too
     report = stage.evaluate(models, {"image": x})
     assert models["encoder"].n_deltas == stage.models["encoder"].n_deltas == 3
-    naive = models["generator"](models["encoder"](x) + models["generator"].latent_avg).clamp(-1, 1)
+    naive = models["generator"](models["encoder"](x) + models["generator"].latent_avg)
+    loss, naive = mean_square(naive, x), naive.clamp(-1, 1)  # the recipe's only term without a network
     assert report == {
+        "loss": pytest.approx(loss, rel=1e-4),
         "l2": pytest.approx(mean_square(naive, x), rel=1e-4),
         "wave": pytest.approx(numpy_wavelet_loss(naive, x), rel=1e-4),
     }
@@ -110,8 +128,10 @@ def test_generator():
     models = averaged(stage)
     report = stage.evaluate(models, batch)
     generator, x = models["generator"], batch["image"]
-    mapped = generator(generator.broadcast(generator.map(batch["params"]))).clamp(-1, 1)
-    encoded = generator(models["encoder"](x) + generator.latent_avg).clamp(-1, 1)
-    for name, images in (("map", mapped), ("enc", encoded)):
+    mapped = generator(generator.broadcast(generator.map(batch["params"])))
+    encoded = generator(models["encoder"](x) + generator.latent_avg)
+    l1 = [float((images - x).abs().mean()) + 0.25 * wavelet_l1(images, x) for images in (mapped, encoded)]
+    assert report["loss"] == pytest.approx(sum(l1) / 2, rel=1e-4)
+    for name, images in (("map", mapped.clamp(-1, 1)), ("enc", encoded.clamp(-1, 1))):
         assert report[f"l2_{name}"] == pytest.approx(mean_square(images, x), rel=1e-4)
         assert report[f"wave_{name}"] == pytest.approx(numpy_wavelet_loss(images, x), rel=1e-4)

@@ -13,8 +13,12 @@ from test_features import direct_lpips, random_files
 from training_helpers import run, weights, write_portraits
 
 from wagi import checkpoint
+from wagi.config import settings
 from wagi.data import open_dataset
+from wagi.features import FeatureFiles
 from wagi.networks.irse import Backbone
+from wagi.standins.model import PortraitsFeatures, PortraitsID, load
+from wagi.training.images import ImageLoss
 
 COUNT, HOLDOUT = 6, 4
 
@@ -56,6 +60,21 @@ def test_lpips(tmp_path, stages):
     assert logged["loss"] == pytest.approx(others + 0.8 * logged["lpips"], abs=1e-5)
     _, without = losses(tmp_path / "without", stages)
     assert any(not torch.equal(trained[k], without[k]) for k in trained if k.startswith("/weights/fusion"))
+
+
+def test_standins_take_their_places():
+    """portraits-features, both images shifted alike, and 1 - portraits-ID, at the weights of LPIPS and ID."""
+    rng = torch.Generator().manual_seed(5)
+    x, y = torch.rand(2, 4, 3, 64, 64, generator=rng) * 2 - 1
+    words = {"standins": "true", "lambda_lpips": "0.8", "lambda_id": "0.1", "lambda_wave": "0"}
+    loss = ImageLoss(settings("smoke", "encoder", words)[1], FeatureFiles())
+    total, terms = loss(y, x, None, torch.Generator().manual_seed(7))
+    shift = torch.randint(16, (2,), generator=torch.Generator().manual_seed(7)).tolist()
+    looks = load(PortraitsFeatures)(y.roll(shift, (2, 3)), x.roll(shift, (2, 3))).mean()
+    who = 1 - load(PortraitsID)(y, x).mean()
+    assert terms["portraits-features"] == pytest.approx(float(looks), rel=1e-5)
+    assert terms["1 - portraits-ID"] == pytest.approx(float(who), rel=1e-5)
+    assert float(total) == pytest.approx(float((y - x).square().mean() + 0.8 * looks + 0.1 * who), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -89,6 +89,20 @@ def test_resume_refusals(data, generator, tmp_path, capsys):
     assert "--generator: the run" in capsys.readouterr().err
 
 
+def test_a_setting_that_came_later_counts_as_its_default(data, tmp_path, capsys):
+    """A checkpoint of an older version lacks settings: it was trained with what is now their default."""
+    assert run("generator", data, tmp_path, "--steps", "1") == 0
+    path = tmp_path / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    del content["config"]["model"]["full_detail"], content["training"]["settings"]["lambda_looks"]
+    torch.save(content, path)
+    assert run("generator", data, tmp_path, "--steps", "2") == 0
+    torch.save(content, path)
+    capsys.readouterr()
+    assert run("generator", data, tmp_path, "--steps", "2", "--set", "lambda_looks=0.5") == 2
+    assert "lambda_looks=0.5: the run in" in (said := capsys.readouterr().err) and "lambda_looks=0.0" in said
+
+
 def test_what_a_diverged_run_needs_may_change(data, tmp_path, capsys):
     """Rate, precision and batch: said, used from the next step on, and the budget stays in images."""
     assert run("generator", data, tmp_path, "--steps", "2") == 0  # of 4 images

@@ -14,7 +14,7 @@ from wagi.presets import CONFIGURATIONS, PRESETS
 
 STAGES = ("generator", "encoder", "inversion", "hypernetwork")
 # A run may be resumed with other values of these: they do not change the next step's arithmetic ...
-FREE_ON_RESUME = {"kimg", "log_every", "save_every", "grid_every", "snapshot_every"}
+FREE_ON_RESUME = {"kimg", "log_every", "save_every", "grid_every", "snapshot_every", "patience"}
 # ... or they do, which is said, and are the way out of a run that diverged or does not fit the machine.
 SAID_ON_RESUME = {"lr", "encoder_lr", "mapping_lr", "discriminator_lr", "precision", "batch", "accumulate"}
 
@@ -98,6 +98,7 @@ class TrainConfig:
     save_every: int = 1000
     grid_every: int = 1000
     snapshot_every: int = 0  # > 0: also keep RUN/step-*.pt
+    patience: int = 0  # evaluations without a lower validation loss, after which the run ends; 0: no such end
 
     @property
     def steps(self) -> int:
@@ -148,6 +149,7 @@ class ImageLossConfig(TrainConfig):
     lambda_wave: float = 0.0
     lambda_lpips: float = 0.8
     lambda_id: float = 0.1
+    standins: bool = False  # LPIPS and ID are portraits-features and portraits-ID, for rendered portraits
     wave_norm: str = "l2"  # L_wave in l2, as eqs. (5) and (6), or in l1, as appendix A.2.1
     haar_scale: float = 1.0  # L_wave's filters: 1 orthonormal, 2 eq. (1)'s +-1, 0.5 averages (decision 17)
     region_weights: tuple[float, ...] = ()

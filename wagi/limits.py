@@ -53,6 +53,10 @@ def check(model: "ModelConfig", train: "TrainConfig") -> None:
         refuse("haar_scale", train.haar_scale, "must be greater than 0")  # type: ignore[attr-defined]
     if getattr(train, "batch_norm", "batch") not in ("batch", "running"):
         refuse("batch_norm", train.batch_norm, "choose from batch, running")  # type: ignore[attr-defined]
+    if train.patience < 0:
+        refuse("patience", train.patience, "must be 0 (off) or more")
+    if train.patience and getattr(train, "mode", "") == "gan":
+        refuse("patience", train.patience, "mode=gan has no validation loss; set it to 0")
     if getattr(train, "mode", "gan") not in ("gan", "distill"):
         refuse("mode", train.mode, "choose from gan, distill")  # type: ignore[attr-defined]
     weights = getattr(train, "region_weights", ())

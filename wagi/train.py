@@ -23,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("stage", choices=STAGES, help="what to train; the first three in this order")
     p.add_argument("--preset", required=True, help=", ".join(PRESETS))
     p.add_argument(
-        "--data", help="folder of images, or of portraits from `python -m wagi.portraits --memmap`"
+        "--data",
+        help="folder of images, or of portraits from `python -m wagi.portraits --memmap`, or "
+        "celeba-hq:FOLDER:train",
     )
     p.add_argument(
         "--edited", metavar="DIR", help="inversion: true edits of the portraits (wagi.portraits --edited)"
@@ -31,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--photos", metavar="DIR", help="inversion, aligner=flow: photographs for the share `textures`"
     )
+    p.add_argument(
+        "--validation", metavar="DIR|LISTFILE",
+        help="pictures of the validation loss and the grids: data as --data, or a text file with a path per "
+        "line, absolute or below --data; no step trains on them (default: the setting holdout)",
+    )  # fmt: skip
     p.add_argument("--out", help="folder of the run: checkpoint.pt, metrics.jsonl, tensorboard/, grids/")
     p.add_argument(
         "--init", metavar="CKPT", help="start from the weights there that fit by name and shape (growing)"
@@ -58,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--accumulate", help="micro-batches per optimiser step; batch stays the total")
     p.add_argument("--log-every", metavar="STEPS", help="a line of means, on stderr and in metrics.jsonl")
     p.add_argument("--save-every", metavar="STEPS", help="RUN/checkpoint.pt, with all that resuming needs")
-    p.add_argument("--grid-every", metavar="STEPS", help="held-out numbers and a picture grid")
+    p.add_argument("--grid-every", metavar="STEPS", help="validation loss, numbers and a picture grid")
     p.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of --dry-run"
     )
@@ -119,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
         args.stage, args.preset, args.data, args.out, args.edited, args.init, args.init_parts, args.generator,
         args.encoder, args.device, args.threads, args.workers,
         FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface), args.photos, args.teacher,
+        args.validation,
     )  # fmt: skip
     if args.dry_run:
         setup.print_settings(options, model, train)

@@ -44,6 +44,12 @@ def data_identity(data: str) -> str:
     return meta.read_text() if meta.is_file() else str(data)
 
 
+def _set(settings: config.ModelConfig | config.TrainConfig) -> dict:
+    """The settings that are not at their defaults: one that is added later makes no run another one."""
+    defaults = config.to_dict(type(settings)())
+    return {name: value for name, value in config.to_dict(settings).items() if value != defaults[name]}
+
+
 @dataclass(frozen=True)
 class Runs:
     """The folder of runs. `jobs` runs are trained side by side, each with `threads` threads."""
@@ -60,8 +66,10 @@ class Runs:
         """The folder of the task's run; the same for every task that computes the same."""
         model, settings = config.settings(self.preset, task.stage, dict(task.overrides))
         frozen = hashlib.sha256(task.frozen.read_bytes()).hexdigest() if task.frozen else ""
-        identity = [config.to_dict(model), config.to_dict(settings), data_identity(self.data), frozen]
-        identity += [list(self.words)] if self.words else []
+        identity = [_set(model), _set(settings), data_identity(self.data), frozen]
+        # Weight files make another run where a loss or a start needs them.
+        uses = [getattr(settings, name, 0) for name in ("lambda_lpips", "lambda_id")]
+        identity += [list(self.words)] if self.words and (any(uses) or task.stage == "encoder") else []
         return self.folder / f"{task.stage}-{digest(identity)}"
 
     def finished(self, task: Task) -> bool:
@@ -69,7 +77,9 @@ class Runs:
         if not path.is_file():
             return False
         _, settings = config.settings(self.preset, task.stage, dict(task.overrides))
-        return checkpoint.read(path)["training"]["step"] >= settings.steps
+        training = checkpoint.read(path)["training"]
+        waited = training.get("patience", {}).get("waited", 0)
+        return training["step"] >= settings.steps or 0 < settings.patience <= waited
 
     def train(self, tasks: Sequence[Task]) -> list[Path]:
         """Train what is not there yet => the checkpoint of each task, in order.

@@ -18,6 +18,7 @@ from wagi.portraits import NUM_PARAMETERS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 WIDTHS = (16, 32, 64, 96)
+LOOKS, WHO = "portraits-features", "portraits-ID"  # the names in reports
 
 
 def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -117,6 +117,10 @@ class EncoderStage(Stage):
         stage = 1 + (step - config.progressive_start) // config.progressive_every
         return stage if stage < self.encoder.n_styles - 1 else None
 
+    def settled(self, step: int) -> bool:
+        """All styles are active."""
+        return self.progressive_stage(step) is None
+
     def phases(self, step: int) -> list[Phase]:
         self.encoder.stage = self.progressive_stage(step)
         phases = []
@@ -131,16 +135,16 @@ class EncoderStage(Stage):
         model = self.model_config
         target = resize(batch["image"], model.resolution, model.image_resize)
         codes = self.teacher.codes(batch["image"]) if self.teacher else None
-        found = [self._judge(offsets, target, batch, codes) for offsets in self.naive.attempts(target)]
+        found = [self._judge(offsets, target, batch, codes, rng) for offsets in self.naive.attempts(target)]
         loss = torch.stack([loss for loss, _ in found]).sum()
         return loss, {"loss": loss, **found[-1][1]}
 
     def _judge(
-        self, offsets: Tensor, target: Tensor, batch: Item, codes: Tensor | None
+        self, offsets: Tensor, target: Tensor, batch: Item, codes: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Scalars]:
         config, ws = self.config, self.naive.latents(offsets)
         images = area_resize(self.generator(ws), self.model_config.resolution)
-        loss, scalars = self.image_loss(images, target, batch.get("mask"))
+        loss, scalars = self.image_loss(images, target, batch.get("mask"), rng)
         # The reference drops the delta term once its schedule is over (decision 26).
         if config.lambda_delta and (self.encoder.stage is not None or not config.progressive_start):
             scalars["delta"] = delta_loss(offsets, self.encoder.stage)
@@ -200,9 +204,14 @@ class EncoderStage(Stage):
         return naive.image(batch["image"])
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """L2 and L_wave of the naive inversion."""
-        images = self._invert(models, batch).clamp(-1, 1)
+        """The image loss, L2 and L_wave of the naive inversion."""
+        images, model = self._invert(models, batch), self.model_config
+        target = resize(batch["image"], model.resolution, model.image_resize)
+        rng = torch.Generator().manual_seed(self.config.seed)
+        loss, _ = self.image_loss(area_resize(images, model.resolution), target, batch.get("mask"), rng)
+        images = images.clamp(-1, 1)
         return {
+            "loss": float(loss),
             "l2": float(l2_loss(images, batch["image"])),
             "wave": float(wavelet_loss(images, batch["image"])),
         }

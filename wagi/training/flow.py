@@ -14,7 +14,7 @@ from wagi.config import InversionConfig, ModelConfig
 from wagi.data import Item
 from wagi.features import FeatureFiles
 from wagi.losses import l2_loss, wavelet_loss
-from wagi.model import Inversion, area_resize
+from wagi.model import Inversion, WaGI, area_resize
 from wagi.networks.flow_alignment import Alignment, FlowAligner, warp
 from wagi.training.detail import energy_loss
 from wagi.training.images import Scalars, weighted_mean
@@ -68,6 +68,9 @@ class FlowStage(InversionStage):
         super().__init__(model_config, config, parts, files)
         self.pairs, self.photographs = pairs, photographs
         self.naive_images: NaiveImages | None = None
+
+    def settled(self, step: int) -> bool:
+        return step >= self.config.flow_steps
 
     def phases(self, step: int) -> list[Phase]:
         if step >= self.config.flow_steps:
@@ -182,9 +185,9 @@ class FlowStage(InversionStage):
 
     # ------------------------------------------------------------------------------------ with the fusion
 
-    def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
-        """The whole model on what it meets: edits as the aligner moves them, and inversions as they are."""
-        config, model, n = self.config, self.model, len(batch["image"])
+    def whole_loss(self, model: WaGI, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """Of what a model meets: edits as the aligner moves them, and inversions as they are."""
+        config, n = self.config, len(batch["image"])
         edits = max(1, round(config.edit_probability * n)) if config.edit_probability else 0
         with torch.no_grad():
             batch = self._paired(batch, rng, edits)
@@ -235,12 +238,14 @@ class FlowStage(InversionStage):
     # ----------------------------------------------------------------------------------------- numbers
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """Naive and fused inversion of the true edits, and the edits, against their truth."""
+        """The whole loss; naive and fused inversion of the true edits, and the edits, against their truth."""
+        model = self.assemble(models)
+        loss, _ = self.whole_loss(model, batch, torch.Generator().manual_seed(self.config.seed))
         batch = self._paired(batch, torch.Generator().manual_seed(self.config.seed))
-        model, target = self.assemble(models), batch["edited"]
+        target = batch["edited"]
         found, source = model.invert(target), model.invert(batch["image"])
         edited = model.edit(source, found.ws)
-        result = {}
+        result = {"loss": float(loss)}
         for name, image in (("naive", found.naive), ("fused", found.image), ("edited", edited.image)):
             result[f"l2_{name}"] = float(l2_loss(image.clamp(-1, 1), target))
             result[f"wave_{name}"] = float(wavelet_loss(image.clamp(-1, 1), target))

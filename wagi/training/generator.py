@@ -261,14 +261,17 @@ class DistillStage(Adversarial):
         return generator(generator.broadcast(generator.map(scene_latent(params, generator.style_dim, rng))))
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """L2 and L_wave of both paths of the averaged models; what G0(E0(x)) misses of an edit."""
-        generator, result = models["generator"], {}
+        """Image loss, L2 and L_wave of the averaged models' two paths; what G0(E0(x)) misses of an edit."""
+        generator, target, result = models["generator"], batch["image"], {"loss": 0.0}
+        weights = self.regions(batch.get("mask"))
         naive = NaiveInverter(generator, models["encoder"], self.model_config.pil)
         found = {"map": self._mapped(generator, batch["params"]), "enc": naive.image(batch["image"])}
         for name, images in found.items():
+            wave = self.config.lambda_wave * wavelet_l1(images, target, weights)
+            result["loss"] += float(weighted_mean((images - target).abs(), weights) + wave) / len(found)
             images = images.clamp(-1, 1)
-            result[f"l2_{name}"] = float(l2_loss(images, batch["image"]))
-            result[f"wave_{name}"] = float(wavelet_loss(images, batch["image"]))
+            result[f"l2_{name}"] = float(l2_loss(images, target))
+            result[f"wave_{name}"] = float(wavelet_loss(images, target))
         if self.config.lambda_edit:
             change = naive.image(batch["edited"]) - found["enc"]
             result["change"] = float(change_error(change, batch["edited"] - batch["image"]))

@@ -50,14 +50,21 @@ class HypernetworkStage(Stage):
         resolution = self.model_config.resolution
         target = resize(batch["image"], resolution, self.model_config.image_resize)
         _, *refined = self.model.refinements(batch["image"])
-        found = [self.image_loss(area_resize(x, resolution), target, batch.get("mask")) for x in refined]
+        mask = batch.get("mask")
+        found = [self.image_loss(area_resize(x, resolution), target, mask, rng) for x in refined]
         loss = torch.stack([loss for loss, _ in found]).sum()
         return loss, {"loss": loss, **found[-1][1]}
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """L2 and L_wave of the refined inversion, and L2 of the naive one."""
-        naive, image = (x.clamp(-1, 1) for x in self._assemble(models).results(batch["image"]))
+        """The image loss, L2 and L_wave of the refined inversion, and L2 of the naive one."""
+        naive, image = self._assemble(models).results(batch["image"])
+        model = self.model_config
+        target = resize(batch["image"], model.resolution, model.image_resize)
+        rng = torch.Generator().manual_seed(self.config.seed)
+        loss, _ = self.image_loss(area_resize(image, model.resolution), target, batch.get("mask"), rng)
+        naive, image = naive.clamp(-1, 1), image.clamp(-1, 1)
         return {
+            "loss": float(loss),
             "l2": float(l2_loss(image, batch["image"])),
             "wave": float(wavelet_loss(image, batch["image"])),
             "l2_naive": float(l2_loss(naive, batch["image"])),

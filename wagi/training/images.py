@@ -9,7 +9,7 @@ from wagi.errors import UserError
 from wagi.features import LPIPS, ArcFace, FeatureFiles
 from wagi.haar import decompose
 from wagi.losses import wavelet_loss
-from wagi.standins.model import PortraitsFeatures, load
+from wagi.standins.model import LOOKS, WHO, PortraitsFeatures, PortraitsID, load
 
 Scalars = dict[str, Tensor]
 
@@ -76,7 +76,8 @@ class Looks(nn.Module):
         super().__init__()
         self.network = load(PortraitsFeatures)
 
-    def forward(self, y: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
+    def forward(self, y: Tensor, x: Tensor, rng: torch.Generator | None) -> Tensor:
+        assert rng is not None
         shift = torch.randint(_SHIFT, (2,), generator=rng).tolist()
         return self.network(y.roll(shift, (2, 3)), x.roll(shift, (2, 3))).mean()
 
@@ -86,7 +87,8 @@ class ImageLoss(nn.Module):
     + lambda_looks `Looks`, in the stages that have it.
 
     Terms of weight 0 are left out. LPIPS and the identity network need public weight files;
-    UserError names the option of a missing one.
+    UserError names the option of a missing one. With `standins`, `Looks` and portraits-ID take their places,
+    and their names in the logs.
     """
 
     def __init__(self, config: ImageLossConfig, files: FeatureFiles) -> None:
@@ -94,8 +96,12 @@ class ImageLoss(nn.Module):
         self.config = config
         self.regions = RegionWeights(config.region_weights)
         self.interest = InterestRegion(getattr(config, "interest", ()))
-        self.lpips = LPIPS(files.lpips_trunk, files.lpips_linear) if config.lambda_lpips else None
-        self.arcface = ArcFace(files.arcface) if config.lambda_id else None
+        self.lpips: nn.Module | None = None
+        self.arcface: nn.Module | None = None
+        if config.lambda_lpips:
+            self.lpips = Looks() if config.standins else LPIPS(files.lpips_trunk, files.lpips_linear)
+        if config.lambda_id:
+            self.arcface = load(PortraitsID) if config.standins else ArcFace(files.arcface)
         self.looks = Looks() if getattr(config, "lambda_looks", 0) else None
 
     def forward(
@@ -103,7 +109,7 @@ class ImageLoss(nn.Module):
     ) -> tuple[Tensor, Scalars]:
         """y, x [N, 3, R, R]; mask [N, S, S] labels or None => (loss, its terms before weighting).
 
-        rng: a generator on the CPU, for `Looks`.
+        rng: a generator on the CPU, needed by `Looks`.
         """
         config = self.config
         y, x = (self.interest(image, mask) for image in (y, x))
@@ -112,12 +118,12 @@ class ImageLoss(nn.Module):
         if config.lambda_wave:
             terms["wave"] = wavelet_loss(y, x, norm=config.wave_norm, scale=config.haar_scale)
         if self.lpips is not None:
-            terms["lpips"] = self.lpips(y, x).mean()
+            terms["lpips"] = (self.lpips(y, x, rng) if config.standins else self.lpips(y, x)).mean()
         if self.arcface is not None:
             terms["id"] = (1 - self.arcface(y, x)).mean()
         if self.looks is not None:
-            assert rng is not None
             terms["looks"] = self.looks(y, x, rng)
         total = sum(getattr(config, f"lambda_{name}") * term for name, term in terms.items())
         assert isinstance(total, Tensor)
-        return total, terms
+        names = {"lpips": LOOKS, "id": f"1 - {WHO}"} if config.standins else {}
+        return total, {names.get(name, name): term for name, term in terms.items()}

@@ -70,6 +70,10 @@ class InversionStage(Stage):
         chosen: dict[str, Any] = {name: parts[name] for name in PARTS}
         return WaGI(**chosen, **self.model_config.ways)
 
+    def settled(self, step: int) -> bool:
+        """The fusion is trained too."""
+        return step >= self.config.ada_steps
+
     def phases(self, step: int) -> list[Phase]:
         return [Phase("inversion", self.align if step < self.config.ada_steps else self.invert)]
 
@@ -95,7 +99,8 @@ class InversionStage(Stage):
             edits = torch.rand(n, generator=rng) < self.config.edit_probability
             chosen = edits.to(image.device)[:, None, None, None]
             target = torch.where(chosen, recolour(batch["edited"], colours), image)
-            mask = torch.where(chosen[:, 0], batch["edited_mask"], batch["mask"])
+            if mask is not None:
+                mask = torch.where(chosen[:, 0], batch["edited_mask"], mask)
         ws = model.encode(target)
         state, naive = model.reconstruct(ws)
         residual = model.residual(target, naive)
@@ -114,7 +119,11 @@ class InversionStage(Stage):
 
     def invert(self, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
         """The whole model; all losses reach ADA (decision 24)."""
-        config, model, task = self.config, self.model, self._task(batch, rng)
+        return self.whole_loss(self.model, batch, rng)
+
+    def whole_loss(self, model: WaGI, batch: Item, rng: torch.Generator) -> tuple[Tensor, Scalars]:
+        """Eq. (2) of a model with these frozen parts, and its terms."""
+        config, task = self.config, self._task(batch, rng)
         aligned, image = model.fuse(task.ws, task.state, task.naive, task.given)
         target = model.reduced(task.target)
         loss, scalars = self.image_loss(area_resize(image, model.resolution), target, task.mask, rng)
@@ -133,7 +142,8 @@ class InversionStage(Stage):
         return {"ada_l1": (aligned - residual).abs().mean(), "warped_l1": (warped - residual).abs().mean()}
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:
-        """Naive and fused inversion of unwarped images; ADA against doing nothing on seeded misalignments."""
+        """Naive and fused inversion of unwarped images; on seeded misalignments, ADA against doing nothing
+        and the whole loss."""
         model, target = self.assemble(models), batch["image"]
         found = model.invert(target)
         result = {}
@@ -145,6 +155,8 @@ class InversionStage(Stage):
         aligned = model.aligner(warped, model.low_fidelity(found.naive))
         for name, value in self._against_nothing(aligned, warped, found.residual).items():
             result[name] = float(value)
+        loss, _ = self.whole_loss(model, batch, torch.Generator().manual_seed(self.config.seed))
+        result["loss"] = float(loss)
         if "edited" in batch:
             edited = model.edit(found, model.encode(batch["edited"]))
             residual = model.residual(batch["edited"], edited.naive)

@@ -21,14 +21,15 @@ from wagi import checkpoint
 from wagi.config import FREE_ON_RESUME, SAID_ON_RESUME, ModelConfig, to_dict
 from wagi.data import Dataset, Item
 from wagi.errors import UserError
-from wagi.loader import Loader, Order, batch_of
+from wagi.loader import Loader, Order
 from wagi.training import distributed
 from wagi.training.averages import Averages
 from wagi.training.images import Scalars
 from wagi.training.logs import Log, save_grid
 from wagi.training.stage import Stage
+from wagi.training.validation import LOSS, Judged, Patience
 
-GRID_ROWS, EVALUATED = 8, 64
+GRID_ROWS = 8
 
 
 def step_seed(*key: int) -> int:
@@ -47,6 +48,7 @@ class Trainer:
         rank: int,
         world: int,
         workers: int,
+        validation: Dataset | None = None,
     ) -> None:
         self.stage, self.data, self.run, self.device = stage, data, run, device
         self.rank, self.world = rank, world
@@ -54,6 +56,7 @@ class Trainer:
         for model in (*stage.models.values(), *stage.frozen.values(), *stage.helpers):
             model.to(device)
         self.averages = Averages(stage.models, stage.averaged)
+        self.judged, self.patience = Judged(data, validation, config.holdout), Patience(config.patience)
         self.scalers = {
             name: torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
             for name in stage.optimizers
@@ -73,10 +76,14 @@ class Trainer:
         if self.step >= self.total:
             self._say(f"{self.run}: already trained to step {self.step}; a larger --kimg goes on")
             return 0
+        if self.patience.over:
+            self._say(f"{self.run}: ended at step {self.step} ({self.patience}); a larger patience goes on")
+            return 0
         log = Log(self.run, self.step, self.images, self.total, self.config.batch) if self.rank == 0 else None
         self._say(
             f"{self.stage.name}: step {self.step} of {self.total}, {len(self.data)} images, {self.device}"
         )
+        self._say(f"judged by {self.judged.count} pictures: {self.judged.name}")
         self.stage.train_mode()
         with self._signals():
             for batches in self.loader.steps(self.step):
@@ -88,11 +95,16 @@ class Trainer:
                 )
                 if log is not None:
                     self._report(log, scalars, last)
+                last |= distributed.any_of(self.patience.over, self.world, self.device)
+                if log is not None:
+                    self._keep(log, last)
                 if last:
                     break
         self.loader.close()
         distributed.barrier(self.world)
-        if self.interrupted and self.step < self.total:
+        if self.patience.over:
+            self._say(f"ended at step {self.step}: {self.patience}, whose weights are kept")
+        elif self.interrupted and self.step < self.total:
             self._say(f"stopped at step {self.step} and saved; the same command goes on from there")
             return 128 + self.interrupted
         return 0
@@ -132,12 +144,16 @@ class Trainer:
 
     def _report(self, log: Log, scalars: Scalars, last: bool) -> None:
         log.add(scalars)
-        every = self.config
-        if self.step % every.log_every == 0 or last:
+        every, judged = self.config, self.step % self.config.grid_every == 0
+        if self.step % every.log_every == 0 or last or (every.patience and judged):
             log.write(self.step)
         with log.paused():
-            if self.step % every.grid_every == 0 or (last and not self.interrupted):
+            if judged or (last and not self.interrupted):
                 self._evaluate(log)
+
+    def _keep(self, log: Log, last: bool) -> None:
+        every = self.config
+        with log.paused():
             if self.step % every.save_every == 0 or last:
                 log.check(self.step)
                 self.save()
@@ -178,26 +194,16 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self, log: Log) -> None:
-        """Numbers and a picture grid of the first images, unseen by training when `holdout` is set."""
-        known = min(self.config.holdout or len(self.data), EVALUATED)
-        batch = batch_of(self.data, range(known))
-        batch = {key: value.to(self.device) for key, value in batch.items()}
-        models = self.inference_models()
+        """Numbers and a picture grid of the pictures that the run is judged by."""
+        models, judged = self.inference_models(), self.judged
         torch.manual_seed(self.config.seed)
-        parts = [
-            self.stage.evaluate(models, {k: v[i : i + 16] for k, v in batch.items()})
-            for i in range(0, known, 16)
-        ]
-        sizes = [min(16, known - i) for i in range(0, known, 16)]
-        means = {
-            name: sum(p[name] * n for p, n in zip(parts, sizes, strict=True)) / known for name in parts[0]
-        }
+        means = judged.means(self.stage, models, self.device)
         log.record(self.step, {f"eval/{name}": round(value, 6) for name, value in means.items()})
-        shown = "held out" if self.config.holdout else "training images (holdout=0)"
-        print(
-            f"  {shown}: " + "  ".join(f"{k} {v:.4g}" for k, v in means.items()), file=sys.stderr, flush=True
-        )
-        images, columns = self.stage.grid(models, {k: v[:GRID_ROWS] for k, v in batch.items()})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        print(f"  {judged.name}: {shown}", file=sys.stderr, flush=True)
+        if LOSS in means and self.stage.settled(self.step):
+            self.patience.see(means[LOSS], self.step, self.averages.models)
+        images, columns = self.stage.grid(models, judged.first(GRID_ROWS, self.device))
         (self.run / "grids").mkdir(exist_ok=True)
         save_grid(self.run / "grids" / f"step-{self.step:07d}.png", images, columns)
 
@@ -215,8 +221,13 @@ class Trainer:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()},
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
             "stage": stage.state(),
+            "patience": self.patience.state(),
         }
         weights = {name: checkpoint.state_of(model) for name, model in self.inference_models().items()}
+        # The best are the run's result, the last are what it goes on from.
+        if self.patience.weights and name == "checkpoint.pt":
+            training["averages"] = {name: weights[name] for name in self.averages.models}
+            weights |= self.patience.weights
         checkpoint.save(self.run / name, stage.name, stage.model_config, weights, training)
 
     def resume(self) -> None:
@@ -233,11 +244,11 @@ class Trainer:
         known = {**to_dict(ModelConfig()), **to_dict(type(self.config)())}
         stored = {**known, **content["config"]["model"], **training["settings"]}
         given = {**to_dict(stage.model_config), **to_dict(self.config)}
-        changed = {name: value for name, value in given.items() if stored.get(name) != value}
+        changed = {name: value for name, value in given.items() if stored[name] != value}
         for name, value in changed.items():
             if name not in FREE_ON_RESUME | SAID_ON_RESUME:
                 raise UserError(
-                    f"{name}={value}: the run in {self.run} was started with {name}={stored.get(name)}; "
+                    f"{name}={value}: the run in {self.run} was started with {name}={stored[name]}; "
                     "use the same value, or name another --out folder", 2,
                 )  # fmt: skip
         self._note_changes(training, {name: stored[name] for name in SAID_ON_RESUME & changed.keys()})
@@ -250,8 +261,11 @@ class Trainer:
                 )  # fmt: skip
         for name, model in stage.models.items():
             checkpoint.load_state(model, training["models"][name], f"{path} ({name})")
-        for name, model in self.averages.models.items():
-            checkpoint.load_state(model, content["weights"][name], f"{path} ({name})")
+        best = {name: content["weights"][name] for name in self.averages.models}
+        for name, state in training.get("averages", best).items():
+            checkpoint.load_state(self.averages.models[name], state, f"{path} ({name})")
+        if "patience" in training:
+            self.patience.load_state(training["patience"], best)
         for name, optimizer in stage.optimizers.items():
             rates = [group["initial_lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(training["optimizers"][name])

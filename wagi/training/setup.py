@@ -27,6 +27,7 @@ from wagi.training.loop import Trainer
 from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Stage
 from wagi.training.teacher import open_teacher
+from wagi.training.validation import open_validation
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RunOptions:
     files: FeatureFiles = FeatureFiles()
     photos: str | None = None
     teacher: str | None = None
+    validation: str | None = None
 
 
 def print_settings(options: RunOptions, model: ModelConfig, train: TrainConfig) -> None:
@@ -84,6 +86,12 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
         check_teacher(options, config)
         model, sources = adopt(options, model)
         data = open_data(options, model, config)
+        validation = None
+        if options.validation:
+            validation = open_validation(options.validation, data, model.size, config)
+        elif config.patience and not config.holdout:
+            what = "needs pictures that are not trained on; give --validation, or --set holdout=64"
+            raise UserError(f"patience={config.patience}: {what}", 2)
         model = dataclasses.replace(
             model, param_dim=data.param_dim if wants_parameters(config) else model.param_dim
         )
@@ -95,7 +103,7 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
         if rank == 0:
             shown = {"stage": options.stage, "preset": options.preset, "data": str(options.data)}
             write_json(run / "settings.json", {**shown, "model": to_dict(model), "train": to_dict(config)})
-        return Trainer(stage, data, run, where, rank, world, options.workers).train()
+        return Trainer(stage, data, run, where, rank, world, options.workers, validation).train()
     finally:
         distributed.stop(world)
 

@@ -37,8 +37,12 @@ class Stage:
         raise NotImplementedError
 
     def evaluate(self, models: dict[str, nn.Module], batch: Item) -> dict[str, float]:
-        """Held-out numbers of the averaged models."""
+        """Numbers of the averaged models on pictures; `loss` is the validation loss, where there is one."""
         raise NotImplementedError
+
+    def settled(self, step: int) -> bool:
+        """All parts are trained from this step on: until then the loss says nothing of the end."""
+        return True
 
     def grid(self, models: dict[str, nn.Module], batch: Item) -> tuple[Tensor, int]:
         """Pictures [N, 3, S, S] row by row and the number of columns."""
