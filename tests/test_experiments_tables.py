@@ -83,7 +83,7 @@ def test_an_aligner_that_does_nothing_scores_as_doing_nothing(world, monkeypatch
     model = checkpoint.load_model(path)
     model.aligner.forward = lambda residual, image: residual
     monkeypatch.setattr(checkpoint, "load_model", lambda _: model)
-    found = heldout.score(path, heldout.load_images(str(world / "test"), 32))
+    found = heldout.score(path, heldout.Pictures(str(world / "test"), 32))
     assert found["ada_l1"] == pytest.approx(found["warped_l1"]) and found["warped_l1"] > 0
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from wagi.config import InversionConfig, ModelConfig
 from wagi.errors import UserError, option
 from wagi.experiments import heldout, published, tables
 from wagi.experiments.generators import Generators, generators_parser, require_positive
+from wagi.experiments.networks import FILES, add_networks, files_of, names_of, networks, words_of
 from wagi.experiments.rows import Row, shares
 from wagi.experiments.runs import Task, data_identity, digest, kept_json
+from wagi.features import FeatureFiles
+from wagi.training.setup import device
+from wagi_rt.files import file_sha256
 
 # Column of a table -> (side of the scores, metric).
 COLUMNS = {
@@ -27,7 +31,6 @@ COLUMNS = {
     "L_wave": ("final", "l_wave"),
     "SSIM": ("final", "ssim"),
 }
-STANDINS = ("portraits-features", "portraits-ID")
 WEIGHTS = {"lambda_wave", "lambda_wave_ada"}  # those of the rows that have the wavelet loss at all
 SETTINGS = ("generator", "features", "wavelets", "wavelet loss")
 
@@ -39,6 +42,7 @@ class Study(Generators):
     overrides: dict[str, str]  # of the inversion stage, in every row
     seeds: int
     kimg: float
+    files: FeatureFiles
     standins: bool
 
     @classmethod
@@ -46,8 +50,14 @@ class Study(Generators):
         """From the options of `base_parser`. UserError, status 2, for those that cannot work."""
         for name in ("seeds", "kimg"):
             require_positive(args, name)
-        own = dict(overrides=config.named(args.set), seeds=args.seeds, kimg=args.kimg, standins=args.standins)
-        return cls(**cls.fields_of(args), **own)
+        files, overrides = files_of(args), config.named(args.set)
+        own = dict(overrides=overrides, seeds=args.seeds, kimg=args.kimg, files=files, standins=args.standins)
+        study = cls(**cls.fields_of(args), **own)
+        study = replace(study, runs=replace(study.runs, words=words_of(files)))
+        train = study.settings[1]
+        if args.standins and (train.lambda_lpips or train.lambda_id) and not words_of(files):
+            study = replace(study, overrides={**overrides, "standins": "true"})
+        return study
 
     @property
     def settings(self) -> tuple[ModelConfig, InversionConfig]:
@@ -69,10 +79,15 @@ class Study(Generators):
             "inversion", f"{row.label}, seed {seed}", tuple({**self.overrides, **own}.items()), frozen
         )
 
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The networks that measure too, by name."""
+        return names_of(self.files, self.standins)
+
     def images(self) -> Tensor:  # => N,3,size,size
-        """The held-out pictures."""
+        """The held-out pictures, a few to be drawn."""
         with option("--test"):
-            return heldout.load_images(self.test, self.model.size)
+            return heldout.load_images(self.test, self.model.size, heldout.DRAWN)
 
     def trained(self, rows: Sequence[Row]) -> dict[Row, list[Path]]:
         """Train every row with every seed => its checkpoints, one per seed."""
@@ -86,14 +101,19 @@ class Study(Generators):
 
     def measured(self, rows: Sequence[Row]) -> dict[Row, list[dict]]:
         """Train every row with every seed => its scores, one per seed, each with the name of its `run`."""
-        images, size = self.images(), self.model.size
-        networks = heldout.standin_metrics() if self.standins else {}
-        key = digest([heldout.VERSION, size, data_identity(self.test), sorted(networks)])
+        size, where = self.model.size, device(self.runs.device)
+        with option("--test"):
+            pictures = heldout.Pictures(self.test, size)
+        judges: Any = networks(self.files, self.standins)
+        judges = {name: network.to(where) for name, network in judges.items()}
+        identity = [heldout.VERSION, size, data_identity(self.test), sorted(judges)]
+        files = [path for name in FILES if (path := getattr(self.files, name))]
+        key = digest(identity + [file_sha256(path) for path in files])
         every = [(row, path) for row, paths in self.trained(rows).items() for path in paths]
         found: dict[Row, list[dict]] = {row: [] for row in rows}
         for row, path in tqdm(every, "scores", disable=None):
             place = path.parent / f"scores-{key}.json"
-            made = kept_json(place, partial(heldout.score, path, images, networks))
+            made = kept_json(place, partial(heldout.score, path, pictures, judges, where))
             found[row].append({"run": path.parent.name, **made})
         return found
 
@@ -105,7 +125,10 @@ def base_parser(name: str, description: str, trains: bool = True) -> argparse.Ar
     add("--seeds", type=int, default=3, metavar="N", help="runs per row, seeds 0 to N-1 (default 3)")
     add("--kimg", type=float, default=1.6, help="budget of each inversion run (default 1.6)")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of the inversion stage")
-    add("--standins", action="store_true", help="also portraits-features and portraits-ID")
+    add_networks(
+        p, "also portraits-features and portraits-ID, the stand-ins for LPIPS and ID on rendered portraits; "
+        "also in the losses, where settings switch them on (--set lambda_lpips=0.8) and no file is given",
+    )  # fmt: skip
     return p
 
 
@@ -115,7 +138,7 @@ def value(score: dict, side: str, metric: str) -> float:
 
 def table_rows(study: Study, found: dict[Row, list[dict]]) -> list[dict[str, Any]]:
     """A line per pretrained part (its naive inversion), then one per row, every number over the seeds."""
-    columns = {**COLUMNS, **({name: ("final", name) for name in STANDINS} if study.standins else {})}
+    columns = {**COLUMNS, **{name: ("final", name) for name in study.judges}}
     lines: list[dict[str, Any]] = []
     for kind in sorted({row.generator for row in found}):
         first = next(scores[0] for row, scores in found.items() if row.generator == kind)
@@ -172,14 +195,14 @@ def bars(lines: Sequence[dict], columns: Sequence[str], names: Sequence[str]) ->
 
 def write_table(
     study: Study, name: str, title: str, found: dict[Row, list[dict]], notes: Sequence[str],
-    shown: Sequence[str],
+    shown: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Table, JSON and figure of measured rows, the paper's numbers apart below them; prints the table."""
     lines = table_rows(study, found)
-    extra = STANDINS if study.standins else ()
-    columns = ["row", *SETTINGS, *(column for column in COLUMNS if column in shown), *extra]
+    columns = ["row", *SETTINGS, *(column for column in COLUMNS if column in shown), *study.judges]
     meta = {**facts(study, title), "notes": [*notes, published.table(name)]}
     text = tables.write_report(study.out, name, lines, columns, meta)
     labels = [f"{line['row']} ({line['generator']})" for line in lines]
-    tables.write_figure(study.out, name, bars(lines, [c for c in columns if c in shown], labels))
+    drawn = [column for column in columns if column in shown + study.judges]
+    tables.write_figure(study.out, name, bars(lines, drawn, labels))
     print(text)

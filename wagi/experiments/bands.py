@@ -1,18 +1,20 @@
 """Figures 2b and 7: in which sub-bands the naive inversion, HFGI and WaGI err."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from wagi.errors import UserError, option
 from wagi.experiments import ablation, rows, tables
-from wagi.experiments.heldout import BANDS, BATCH, Means, compare, eight_bit, load_images
+from wagi.experiments.heldout import BANDS, Means, Pictures, compare, eight_bit
+from wagi.experiments.networks import files_of, names_of, networks
 from wagi.experiments.sheet import load_inverter, named_models, size_of
-from wagi.experiments.tables import new_figure, spread
+from wagi.experiments.tables import cell, new_figure, spread
+from wagi.metrics import Metric
 from wagi.model import NaiveInverter, area_resize
 
 NORMS = {"L2": "bands_l2", "L1": "bands_l1"}
@@ -44,15 +46,19 @@ def run(args: argparse.Namespace) -> None:
         models = named_models(args.model, load_inverter)
         size = size_of(models)
         with option("--test"):
-            images = load_images(args.test, size)
-        methods = {name: ([{"final": errors(model, images)}], "final") for name, model in models.items()}
+            pictures = Pictures(args.test, size)
+        judges = networks(files_of(args), args.standins)
+        methods = {
+            name: ([{"final": errors(model, pictures, judges)}], "final") for name, model in models.items()
+        }
         meta = {"title": title, "held-out data": f"{args.test} at {size} px", "models": ", ".join(args.model)}
     else:
         study = ablation.Study.of(args)
         methods, meta = trained(study, args.hfgi), ablation.facts(study, title)
     lines = band_lines(methods)
+    said = [*notes(lines), *judged(methods, names_of(files_of(args), args.standins))]
     columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
-    print(tables.write_report(args.out, "bands", lines, columns, {**meta, "notes": notes(lines)}))
+    print(tables.write_report(args.out, "bands", lines, columns, {**meta, "notes": said}))
     tables.write_figure(args.out, "bands", figure(lines, list(methods)))
 
 
@@ -69,14 +75,14 @@ def trained(study: ablation.Study, letter: str) -> Methods:
 
 
 @torch.inference_mode()
-def errors(model: NaiveInverter, images: Tensor) -> dict:
-    """Mean errors of each band and level of a model's inversions of images [N, 3, S, S], at R px."""
+def errors(model: NaiveInverter, pictures: Pictures, judges: dict[str, Metric]) -> dict:
+    """Mean errors of each band and level of a model's inversions of pictures, and by networks, at R px."""
     means = Means()
-    for batch in images.split(BATCH):
+    for batch in pictures:
         result, target = (
             area_resize(x, model.resolution) for x in (eight_bit(model.results(batch)[1]), batch)
         )
-        means.add(compare(result, target, {}))
+        means.add(compare(result, target, judges))
     return means()
 
 
@@ -100,6 +106,18 @@ def notes(lines: list[dict]) -> list[str]:
         f"LL error over the mean of LH, HL, HH in L2 at level 0: {', '.join(ratios)}. The paper's text has "
         "about 30; its bars' values are not published here."
     ]
+
+
+def judged(methods: Methods, names: Sequence[str]) -> list[str]:
+    """Numbers of each method by networks, of whole pictures: they know no bands."""
+    said = []
+    for name in names:
+        found = {
+            method: spread([s[side][name] for s in scores]) for method, (scores, side) in methods.items()
+        }
+        numbers = ", ".join(f"{method} {cell(number)}" for method, number in found.items())
+        said.append(f"{name} of the whole picture: {numbers}")
+    return said
 
 
 def figure(lines: list[dict], methods: list[str]) -> Figure:

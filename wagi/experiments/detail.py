@@ -19,7 +19,8 @@ from wagi.checkpoint import load_model
 from wagi.editing.counterfactuals import Pair, Pairs, batches
 from wagi.errors import option
 from wagi.experiments.comparison import comparison, write_picture
-from wagi.experiments.heldout import Means, eight_bit, standin_metrics
+from wagi.experiments.heldout import Means, eight_bit
+from wagi.experiments.networks import standin_metrics
 from wagi.experiments.regions import RegionMeans, masks
 from wagi.experiments.sheet import named_models
 from wagi.experiments.tables import write_report

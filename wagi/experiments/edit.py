@@ -5,6 +5,10 @@ python -m wagi.evaluate edit --model CHECKPOINT --out OUT --edits yaw+0.3 glasse
 
 The edited latent is E0 of the true edit (`oracle`), which judges alignment and fusion apart from directions;
 with --directions w + strength * direction, too. Errors are pixel-weighted means over all pairs, by region.
+
+python -m wagi.evaluate edit --model CHECKPOINT --out OUT --data FOLDER --directions DIR --edits smile=1
+
+Pictures of your own have no true edits: ways to edit them along directions, against the pictures themselves.
 """
 
 import argparse
@@ -19,10 +23,12 @@ from torch import Tensor
 from wagi.checkpoint import load_model
 from wagi.editing.attributes import direction_of
 from wagi.editing.counterfactuals import Pair, Pairs, batches
-from wagi.errors import option
+from wagi.errors import UserError, option
 from wagi.evaluation.scores import FrechetDistance
+from wagi.experiments import photos
 from wagi.experiments.comparison import comparison, write_picture
-from wagi.experiments.heldout import Means, eight_bit, standin_metrics
+from wagi.experiments.heldout import Means, Pictures, eight_bit
+from wagi.experiments.networks import add_networks, files_of, networks, standin_metrics
 from wagi.experiments.regions import CHANGED, REGIONS, RegionMeans, Strength, masks
 from wagi.experiments.tables import write_report
 from wagi.experiments.ways import (
@@ -33,7 +39,9 @@ from wagi.experiments.ways import (
     SHIPPED,
     edited_images,
     load_direction,
+    load_directions,
     load_papers,
+    strengths_of,
 )
 from wagi.model import WaGI, area_resize
 from wagi.portraits.edits import Edit, parse_edit
@@ -55,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, type=Path, metavar="OUT", help="folder of tables and figures")
     p.add_argument(
         "--edits", nargs="+", default=["yaw+0.3", "yaw-0.3", "smile+0.7"], metavar="EDIT",
-        help="NAME+AMOUNT, NAME=OPTION or NAME=other (default: yaw+0.3 yaw-0.3 smile+0.7)",
+        help="NAME+AMOUNT, NAME=OPTION or NAME=other (default: yaw+0.3 yaw-0.3 smile+0.7); with --data "
+        "DIRECTION=STRENGTH",
     )  # fmt: skip
     p.add_argument(
         "--directions", type=Path, metavar="DIR",
@@ -69,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
         "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
         help="folder that keeps rendered pairs (default data/pairs)",
     )  # fmt: skip
-    p.add_argument("--count", type=int, default=64, metavar="N", help="pairs per edit (default 64)")
+    p.add_argument("--count", type=int, default=64, metavar="N", help="pairs or pictures (default 64)")
+    photos.add_data(p)
+    add_networks(p, "with --data: also portraits-features and portraits-ID")
     p.add_argument(
         "--seed", type=int, default=9303, metavar="K", help="of the pairs' portraits (default 9303)"
     )
@@ -202,7 +213,38 @@ def shifts_for(folder: Path | None, edits: list[Edit], model: WaGI) -> dict[str,
     return found
 
 
+def edit_photos(args: argparse.Namespace) -> None:
+    """The command with --data."""
+    strengths = strengths_of(args.edits, "--edits")
+    if args.directions is None or not all(strengths.values()):
+        raise UserError("--data: is edited along --directions DIR, by --edits NAME=STRENGTH other than 0", 2)
+    model = load_model(args.model)
+    directions = load_directions(args.directions, model, list(strengths), "--edits")
+    with option("--data"):
+        pictures = Pictures(args.data, model.generator.size, args.count)
+    judges = networks(files_of(args), args.standins)
+    judge, rows = photos.Photos(pictures, model, load_papers(args.papers, model), judges), []
+    for direction in directions:
+        print(f"{direction.name} {strengths[direction.name]:+g}", file=sys.stderr)
+        rows += judge.rows(direction, strengths[direction.name])
+        name = f"edit-{direction.name}{strengths[direction.name]:+g}.png"
+        write_picture(args.out / name, comparison(judge.shown))
+    meta = {"title": "Edits of pictures", "model": args.model.name}
+    meta["pictures"] = f"{args.data}, {len(pictures)}"
+    meta |= {"papers": args.papers.name} if args.papers else {}
+    print(write_report(args.out, "edit", rows, judge.columns, {**meta, "notes": photos.NOTES}))
+
+
 def run(args: argparse.Namespace) -> None:
+    photos.refuse_networks(args)
+    if args.data:
+        edit_photos(args)
+    else:
+        edit_portraits(args)
+
+
+def edit_portraits(args: argparse.Namespace) -> None:
+    """The command on rendered portraits."""
     with option("--edits"):
         edits = [parse_edit(text) for text in args.edits]
     model = load_model(args.model)

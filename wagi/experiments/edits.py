@@ -4,7 +4,8 @@ python -m wagi.evaluate edits --model CKPT --directions BUNDLE --papers ADA.safe
 
 For every direction and strength, over held-out portraits: effect and leakage as the stand-in network reads
 them, portraits-ID, distance to the true rendering of as much of the edit as was reached, LEC, portraits-FID
-and brightness. A direction that was measured is kept in OUT/parts: a stopped run goes on.
+and brightness. A direction that was measured is kept in OUT/parts: a stopped run goes on. With --data,
+pictures of your own: distances to them, LEC and brightness.
 """
 
 import argparse
@@ -21,18 +22,21 @@ from wagi.checkpoint import load_model, weights_hash
 from wagi.editing.attributes import ATTRIBUTES, true_edit
 from wagi.editing.counterfactuals import Pair, Pairs, batches
 from wagi.editing.judging import Reader, portrait_reader
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.evaluation.scores import FrechetDistance
-from wagi.experiments.heldout import Means, eight_bit
+from wagi.experiments import photos
+from wagi.experiments.heldout import Means, Pictures, eight_bit
+from wagi.experiments.networks import add_networks, files_of, networks, words_of
 from wagi.experiments.regions import RegionMeans, masks
-from wagi.experiments.runs import digest, kept_json
+from wagi.experiments.runs import data_identity, digest, kept_json
 from wagi.experiments.tables import write_report
-from wagi.experiments.ways import Compared, load_directions, load_papers
+from wagi.experiments.ways import Compared, lec, load_directions, load_papers, luma
 from wagi.model import WaGI
 from wagi.portraits import dataset, vector
 from wagi.portraits.edits import Edit
 from wagi.standins.model import PortraitsFeatures, PortraitsID, load
 from wagi_rt.directions import Direction
+from wagi_rt.files import file_sha256
 
 VERSION = 1  # of the numbers: raised when their definition changes, so that kept ones are not mixed with new
 TRUE = "true edit"
@@ -79,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=9417, metavar="K", help="of the portraits (default 9417)")
     add("--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
         help="folder that keeps rendered pairs (default data/pairs)")  # fmt: skip
+    photos.add_data(p, "; what needs the renderer is left out")
+    add_networks(p, "with --data: also portraits-features and portraits-ID")
     return p
 
 
@@ -167,13 +173,12 @@ class Tally:
             before, after = {TRUE: pair.source, **before}, {TRUE: pair.edited, **after}
             weights = masks(pair)
         for row, image in after.items():
-            lost = model.encode(image) - self.shift - compared.inversion.ws
             read = judge.read(image) - judge.read(before[row])
             self.means.setdefault(row, Means()).add({
                 "changes": torch.from_numpy(read),
                 "portraits-ID": judge.identity(image, pair.source),
-                "LEC": lost.square().mean((1, 2)).sqrt(),
-                "brightness": _luma(image) - _luma(before[row]),
+                "LEC": lec(model, image, self.shift, compared.inversion.ws),
+                "brightness": luma(image) - luma(before[row]),
             })  # fmt: skip
             if self.has_truth:
                 self.errors.add(row, image - pair.edited, weights)
@@ -196,12 +201,6 @@ class Tally:
         return found
 
 
-def _luma(images: Tensor) -> Tensor:  # N,3,S,S => N
-    """The mean, in levels of 255."""
-    weights = torch.tensor([0.299, 0.587, 0.114])
-    return (images.mean((2, 3)) @ weights) * 127.5
-
-
 def _effects(name: str, changes: np.ndarray) -> dict[str, Any]:
     """Effect and largest leakage of changes [A] per unit; no effect where no attribute has the name."""
     names = list(ATTRIBUTES)
@@ -216,21 +215,23 @@ def _effects(name: str, changes: np.ndarray) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
+    photos.refuse_networks(args)
     if args.limit < 1 or not all(args.strengths):
         raise UserError("--limit: at least 1; --strengths: any but 0", 2)
     model = load_model(args.model)
     papers = load_papers(args.papers, model)
     directions = load_directions(args.directions, model, args.names)
-    judge = Judge(model, papers, Pairs(args.pairs, args.seed, model.generator.size, args.limit))
-    world = [VERSION, dataset.VERSION, weights_hash(model), papers and weights_hash(papers)]
-    world += [weights_hash(judge.looks), args.seed, args.limit]
-    meta = {
-        "title": "Edits along directions",
-        "model": args.model.name,
-        "portraits": f"seed {args.seed}, {args.limit} per edit",
-        **({"papers": args.papers.name} if args.papers else {}),
-        "notes": NOTES,
-    }
+    judge: Judge | photos.Photos
+    if args.data:
+        judge, world = _photos(args, model, papers)
+        columns, about, notes = judge.columns, {"pictures": args.data}, photos.NOTES
+    else:
+        judge = Judge(model, papers, Pairs(args.pairs, args.seed, model.generator.size, args.limit))
+        world = [weights_hash(judge.looks), args.seed, args.limit]
+        columns, about, notes = COLUMNS, {"portraits": f"seed {args.seed}, {args.limit} per edit"}, NOTES
+    world = [VERSION, dataset.VERSION, weights_hash(model), papers and weights_hash(papers), *world]
+    meta = {"title": "Edits along directions", "model": args.model.name, **about}
+    meta |= {**({"papers": args.papers.name} if args.papers else {}), "notes": notes}
     rows: list[dict[str, Any]] = []
     text = ""
     for direction, strength in [(one, strength) for one in directions for strength in args.strengths]:
@@ -238,9 +239,19 @@ def run(args: argparse.Namespace) -> None:
         identity = [*world, direction.name, strength, direction.vector.tolist()]
         part = args.out / "parts" / f"{direction.name}{strength:+g}-{digest(identity)}.json"
         rows += kept_json(part, _measured(judge, direction, strength))["rows"]
-        text = write_report(args.out, "edits", rows, COLUMNS, meta)
+        text = write_report(args.out, "edits", rows, columns, meta)
     print(text)
 
 
-def _measured(judge: Judge, direction: Direction, strength: float) -> Callable[[], dict]:
+def _photos(args: argparse.Namespace, model: WaGI, papers: WaGI | None) -> tuple[photos.Photos, list[Any]]:
+    """The judge of pictures without a renderer, and what its numbers depend on besides the models."""
+    judges, files = networks(files_of(args), args.standins), words_of(files_of(args))
+    with option("--data"):
+        pictures = Pictures(args.data, model.generator.size, args.limit)
+    known = [data_identity(args.data), args.limit, sorted(judges)]
+    known += [file_sha256(Path(path)) for path in files[1::2]]
+    return photos.Photos(pictures, model, papers, judges), known
+
+
+def _measured(judge: Judge | photos.Photos, direction: Direction, strength: float) -> Callable[[], dict]:
     return lambda: {"rows": judge.rows(direction, strength)}

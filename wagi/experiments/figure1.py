@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
     models = named_models(args.model, load_inverter)
     first = next(iter(models.values()))
     with option("--data"):
-        images = noisy(load_images(args.data, first.generator.size), args.noise)
+        images = load_images(args.data, first.generator.size, args.count)
+    images = noisy(images, args.noise)
     shown = columns(models, images)
     zoom = worst(lost(first, images))
     pairs = {title: torch.stack([x, zoom(x)], 1).flatten(0, 1) for title, x in shown.items()}

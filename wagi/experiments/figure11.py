@@ -60,7 +60,7 @@ def maps(model: WaGI, images: Tensor) -> Maps:
 def run(args: argparse.Namespace) -> None:
     model = load_model(args.model)
     with option("--data"):
-        images = load_images(args.data, model.generator.size)
+        images = load_images(args.data, model.generator.size, args.count)
     path = tables.write_figure(args.out, "figure11", figure(maps(model, images)))
     print(f"{path}: {len(images)} pictures of {args.data}")
 

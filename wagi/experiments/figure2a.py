@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if args.size < 32 or args.size % 2:
         raise UserError(f"--size {args.size}: must be even, at least 32", 2)
     with option("--data"):
-        images = load_images(args.data, args.size)
+        images = load_images(args.data, args.size, args.count)
     path = args.out / "figure2a.png"
     write_picture(path, comparison({"picture": images, **bands(images)}))
     print(f"{path}: {len(images)} pictures of {args.data} at {args.size} px")

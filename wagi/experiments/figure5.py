@@ -3,21 +3,30 @@
 python -m wagi.evaluate figure5 --model CKPT --directions BUNDLE --papers ADA.safetensors --out figure5.jpg
 
 A column per attribute, each with a portrait of its own, the first ones of the seed to which the edit applies;
-lines: input, naive edit (E0 and G0, as e4e), the papers' edit (HFGI-style: ADA, nothing faded), WaGI.
+lines: input, naive edit (E0 and G0, as e4e), the papers' edit (HFGI-style: ADA, nothing faded), WaGI. With
+--data the columns take those pictures in their order, again from the first when there are fewer.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from wagi.checkpoint import load_model
-from wagi.data import to_float
+from wagi.data import open_dataset, to_float
 from wagi.editing.attributes import ATTRIBUTES, true_edit
-from wagi.errors import UserError
+from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, with_labels, write_picture
-from wagi.experiments.ways import NAIVE, PAPERS, SHIPPED, Compared, load_directions, load_papers
+from wagi.experiments.photos import add_data
+from wagi.experiments.ways import (
+    NAIVE,
+    PAPERS,
+    SHIPPED,
+    Compared,
+    load_directions,
+    load_papers,
+    strengths_of,
+)
 from wagi.portraits import dataset, render
 from wagi_rt.directions import Direction
 
@@ -46,19 +55,8 @@ def parser() -> argparse.ArgumentParser:
         help=f"the columns (default: the first {COLUMNS} directions, 1 unit each, within their ranges)",
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
+    add_data(p)
     return p
-
-
-def strengths_of(texts: list[str]) -> dict[str, float]:
-    """{name: strength} of NAME=STRENGTH texts. Raises UserError, status 2."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise UserError(f"--set {text}: write NAME=STRENGTH, such as yaw=-1", 2) from None
-    return found
 
 
 def usual(direction: Direction) -> float:
@@ -81,22 +79,30 @@ def portraits(edits: list[tuple[str, float]], seed: int) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    asked = strengths_of(args.set)
+    asked = strengths_of(args.set, "--set")
     model = load_model(args.model)
     papers = load_papers(args.papers, model)
-    directions = load_directions(args.directions, model, list(asked))[: len(asked) or COLUMNS]
+    directions = load_directions(args.directions, model, list(asked), "--set")[: len(asked) or COLUMNS]
     strengths = [asked.get(one.name, usual(one)) for one in directions]
     names = [one.name for one in directions]
-    chosen = portraits(list(zip(names, strengths, strict=True)), args.seed)
-    columns: dict[str, Tensor] = {}
+    size, columns = model.generator.size, {}
+    if args.data:
+        with option("--data"):
+            data = open_dataset(args.data, size)
+        chosen = [k % len(data) for k in range(len(names))]
+        sources = [data.get(index, False)["image"] for index in chosen]
+    else:
+        chosen = portraits(list(zip(names, strengths, strict=True)), args.seed)
+        sources = [to_float(render(dataset.portrait(args.seed, index), size)) for index in chosen]
     with torch.no_grad():
-        for direction, strength, index in zip(directions, strengths, chosen, strict=True):
-            source = to_float(render(dataset.portrait(args.seed, index), model.generator.size))[None]
+        for direction, strength, picture in zip(directions, strengths, sources, strict=True):
+            source = picture[None]
             ways = Compared(source, model, papers)(strength * torch.from_numpy(direction.vector))
             shown = [image for name, image in {"input": source, **ways}.items() if name in LINES]
             columns[f"{direction.name} {strength:+g}"] = torch.cat(shown)
     lines = [label for name, label in LINES.items() if name != PAPERS or papers]
     write_picture(args.out, with_labels(comparison(columns), lines))
-    print(f"{args.out}: {', '.join(columns)}; portraits {', '.join(map(str, chosen))} of seed {args.seed}")
+    whose = f"pictures {{}} of {args.data}" if args.data else f"portraits {{}} of seed {args.seed}"
+    print(f"{args.out}: {', '.join(columns)}; {whose.format(', '.join(map(str, chosen)))}")
     if missing := [name for name in ATTRIBUTES if name not in names]:
         print(f"{len(names)} of the paper's {COLUMNS} attributes; not shown: {', '.join(missing)}")

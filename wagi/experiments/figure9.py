@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     if args.size < 32 or args.size % 2 ** len(LEVELS):
         raise UserError(f"--size {args.size}: must be a multiple of 16, at least 32", 2)
     with option("--data"):
-        images = load_images(args.data, args.size)
+        images = load_images(args.data, args.size, args.count)
     found = variants(images)
     lines = [
         {"left out": reading, "configuration": name, "level": LEVELS.index(name)}

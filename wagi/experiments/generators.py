@@ -83,9 +83,11 @@ def generators_parser(name: str, description: str, trains: bool = True) -> argpa
     )
     add = p.add_argument
     add("--preset", default="portraits-64", help="of wagi.train; sets size and levels (portraits-64)")
-    add("--data", required=trains, help="training data, with parameters: python -m wagi.portraits --memmap")
+    add("--data", required=trains, help="training data: of python -m wagi.portraits --memmap, or any images "
+        "where --swagan and --stylegan2 give the generators")  # fmt: skip
     add("--test", default="portraits:9001:128", metavar="DATA",
-        help="held-out pictures (default portraits:9001:128)")  # fmt: skip
+        help="held-out pictures: a folder, celeba-hq:FOLDER or portraits:SEED:COUNT (default "
+        "portraits:9001:128)")  # fmt: skip
     add("--runs", required=trains, type=Path, metavar="DIR", help="where runs and their scores are kept")
     add("--out", required=True, type=Path, metavar="DIR", help=f"writes {name}.md, {name}.json, {name}.png")
     add("--generator-kimg", type=float, default=8.0, help="budget of each G0 with its E0 (default 8)")

@@ -1,9 +1,11 @@
 """Pictures that are no portraits of this renderer: scikit-image's astronaut, cat and coffee, inverted.
 
 python -m wagi.evaluate ood --model CHECKPOINT --out OUT
+python -m wagi.evaluate ood --model CHECKPOINT --out OUT --data FOLDER
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from torch.nn.functional import avg_pool2d
 from wagi.checkpoint import load_model
 from wagi.data import to_float
 from wagi.errors import UserError
+from wagi.evaluation.inputs import Inputs
 from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.heldout import BATCH
 from wagi.experiments.tables import write_report
 from wagi.metrics import METRICS
 
@@ -38,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--model", required=True, type=Path, metavar="CKPT", help="inversion checkpoint")
     p.add_argument("--out", required=True, type=Path, metavar="OUT", help="folder of the sheet and the table")
+    p.add_argument("--data", metavar="DATA", help="pictures in place of these three: a folder")
     return p
 
 
@@ -58,10 +63,10 @@ def block_errors(image: Tensor, target: Tensor, block: int = BLOCK) -> Tensor:
     return avg_pool2d(image - target, block).abs()
 
 
-def rows_of(images: dict[str, Tensor], target: Tensor) -> list[dict[str, Any]]:
+def rows_of(names: Sequence[str], images: dict[str, Tensor], target: Tensor) -> list[dict[str, Any]]:
     """One row per picture and method."""
     rows = []
-    for k, name in enumerate(CROPS):
+    for k, name in enumerate(names):
         for method, found in images.items():
             one, wanted = found[k : k + 1], target[k : k + 1]
             blocks = block_errors(one, wanted)
@@ -71,17 +76,26 @@ def rows_of(images: dict[str, Tensor], target: Tensor) -> list[dict[str, Any]]:
     return rows
 
 
-def run(args: argparse.Namespace) -> None:
-    model = load_model(args.model)
+def pictures(data: str | None, size: int) -> dict[str, Tensor]:
+    """Name -> [3, size, size] of --data, or of CROPS."""
+    if data:
+        return {name: to_float(pixels) for name, pixels in Inputs(data, size)}
     try:
-        target = torch.stack([to_float(photo(name, model.generator.size)) for name in CROPS])
+        return {name: to_float(photo(name, size)) for name in CROPS}
     except ImportError:
         raise UserError("scikit-image is not installed; run: pip install 'wagi[test]'") from None
+
+
+def run(args: argparse.Namespace) -> None:
+    model = load_model(args.model)
+    chosen = pictures(args.data, model.generator.size)
+    target = torch.stack(list(chosen.values()))
     with torch.no_grad():
-        found = model.invert(target)
-    images = {"naive": found.naive.clamp(-1, 1), "WaGI": found.image.clamp(-1, 1)}
+        found = [model.results(batch) for batch in target.split(BATCH)]
+    naive, final = (torch.cat(parts).clamp(-1, 1) for parts in zip(*found, strict=True))
+    images = {"naive": naive, "WaGI": final}
     write_picture(args.out / "ood.png", comparison({"input": target, **images}))
-    rows = rows_of(images, target)
+    rows = rows_of(list(chosen), images, target)
     meta = {
         "title": "Out of distribution: photos that are no portraits of this renderer",
         "model": args.model.name,

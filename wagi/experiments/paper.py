@@ -20,6 +20,7 @@ from pathlib import Path
 from wagi import config
 from wagi.experiments.claims import Claim, bands, best, layers, less, octaves, spectral, thirty
 from wagi.experiments.generators import KINDS, generators_parser, require_positive
+from wagi.experiments.networks import add_networks, files_of, words_of
 from wagi.experiments.runs import digest, kept_json
 from wagi.files import write_text
 
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--pictures", default="portraits:9001:2", metavar="DATA", help="drawn (default portraits:9001:2)")
     add("--edits", type=int, default=4, metavar="N", help="true edits that are compared (default 4)")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of the inversion stage")
+    add_networks(p, "tables 2 to 4 and the bands also by the stand-ins for LPIPS and ID (see table2 --help)")
     return p
 
 
@@ -81,8 +83,19 @@ class Paper:
 
     def rows(self) -> list[str]:
         """The options of whatever trains rows."""
-        words = ["--kimg", repr(self.args.kimg)]
+        words = ["--kimg", repr(self.args.kimg), *self.judges()]
         return self.parts() + words + [w for text in self.args.set for w in ("--set", text)]
+
+    def judges(self) -> list[str]:
+        """The networks, for rows that are trained with them and for their numbers."""
+        return [*words_of(files_of(self.args)), *(["--standins"] if self.args.standins else [])]
+
+    def systems(self) -> list[str]:
+        """Table 1's options: by the weight files where there are some, else by the stand-ins."""
+        words = [word for word in self.measured() if word != "--standins"]
+        steps = str(self.args.steps)
+        words += ["--protocol", "wagi"] if words_of(files_of(self.args)) else []
+        return [*words, "--latent-steps", steps, "--tuning-steps", steps]
 
     def measured(self) -> list[str]:
         """Those of whatever measures them over seeds."""
@@ -119,8 +132,7 @@ class Step:
 EYE = Claim("for the eye: high-frequency details are kept best by WaGI")
 NUMBERS = ("L2", "L_wave")
 STEPS = (
-    Step("Table 1: systems", "table1",
-         lambda p: [*p.measured(), "--latent-steps", str(p.args.steps), "--tuning-steps", str(p.args.steps)],
+    Step("Table 1: systems", "table1", Paper.systems,
          (Claim("WaGI has the least L2 and L_wave and the highest SSIM of all baselines",
                 best("WaGI", NUMBERS, ("SSIM",), BOUNDS)),)),
     Step("Table 2: configurations", "table2", Paper.measured,
@@ -138,7 +150,7 @@ STEPS = (
     Step("Figure 2a: bands of a picture", "figure2a", lambda p: ["--data", p.args.pictures],
          (Claim("for the eye: LL has the coarse picture, LH, HL and HH edges"),)),
     Step("Figures 2b and 7: errors by band", "bands",
-         lambda p: ["--model", *p.models(), "--test", p.args.test],
+         lambda p: ["--model", *p.models(), "--test", p.args.test, *p.judges()],
          (Claim("WaGI has the least error in each high band", bands),
           Claim("L1 of LL is around 30 times that of the high bands", thirty))),
     Step("Figures 4 and 12: inversions", "sheet",

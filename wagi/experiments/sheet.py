@@ -5,7 +5,8 @@ python -m wagi.evaluate sheet --kind inversion --model HFGI=A.pt WaGI=D.pt --out
 python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=D.pt --out docs/edit.jpg
 
 `inversion` (Figure 4): input, naive inversion (E0 and G0 alone, as e4e) and the final image of each model.
-`edit`: the same after an edit, beside the true rendering; the edited latent is E0's of that.
+`edit`: the same after an edit, beside the true rendering; the edited latent is E0's of that. Pictures of
+--data have no true rendering: they are edited along a direction, --edit NAME=STRENGTH with --directions.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from wagi.data import open_dataset
 from wagi.editing.counterfactuals import Pairs, batches
 from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.photos import add_data
+from wagi.experiments.ways import load_directions, strengths_of
 from wagi.loader import batch_of
 from wagi.model import NaiveInverter, WaGI
 from wagi.portraits.edits import parse_edit
@@ -41,9 +44,13 @@ def parser() -> argparse.ArgumentParser:
         "--kind", choices=("inversion", "edit"), default="inversion", help="what is shown (default inversion)"
     )
     p.add_argument("--edit", default="yaw+0.3", metavar="EDIT", help="of --kind edit (default yaw+0.3)")
+    p.add_argument(
+        "--directions", type=Path, metavar="DIR",
+        help="--kind edit with --data: the folder or bundle of the direction that --edit NAME=STRENGTH names",
+    )  # fmt: skip
     p.add_argument("--count", type=int, default=16, metavar="N", help="portraits (default 16)")
     p.add_argument("--blocks", type=int, default=2, metavar="N", help="blocks of columns (default 2)")
-    p.add_argument("--data", metavar="DATA", help="pictures in place of the seed's portraits: a folder")
+    add_data(p)
     p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
     p.add_argument(
         "--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
@@ -96,6 +103,20 @@ def edit_columns(models: dict[str, WaGI], source: Tensor, edited: Tensor) -> dic
     return columns
 
 
+@torch.no_grad()
+def moved_columns(models: dict[str, WaGI], images: Tensor, folder: Path, edit: str) -> dict[str, Tensor]:
+    """Columns of an edit of pictures that no renderer knows, along a direction of every model's latents."""
+    ((name, strength),) = strengths_of([edit], "--edit").items()
+    columns = {"input": images}
+    for title, model in models.items():
+        (direction,) = load_directions(folder, model, [name], "--edit")
+        found = model.invert(images)
+        edited = model.edit(found, found.ws + strength * torch.from_numpy(direction.vector))
+        _add_naive(columns, title, edited.naive)
+        columns[title] = edited.image
+    return columns
+
+
 def _add_naive(columns: dict[str, Tensor], name: str, naive: Tensor) -> None:
     seen = [title for title in columns if title.startswith("naive")]
     if not any(torch.equal(columns[title], naive) for title in seen):
@@ -106,12 +127,22 @@ def size_of(models: Mapping[str, NaiveInverter]) -> int:
     return next(iter(models.values())).generator.size
 
 
+def _pictures(source: str, size: int, count: int) -> Tensor:  # => at most `count`,3,size,size
+    with option("--data"):
+        data = open_dataset(source, size)
+    return batch_of(data, range(min(count, len(data))))["image"]
+
+
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     source = args.data or f"portraits:{args.seed}:{args.count}"
-    if args.kind == "edit":
-        if args.data:
-            raise UserError("--data: true edits are of portraits only; leave it out with --kind edit", 2)
+    if args.kind == "edit" and args.data:
+        if args.directions is None:
+            raise UserError("--data: has no true edits; give --directions DIR and --edit NAME=STRENGTH", 2)
+        editors = named_models(args.model, load_model)
+        images = _pictures(source, size_of(editors), args.count)
+        columns = moved_columns(editors, images, args.directions, args.edit)
+    elif args.kind == "edit":
         editors = named_models(args.model, load_model)
         with option("--edit"):
             pairs = Pairs(args.pairs, args.seed, size_of(editors), args.count)(parse_edit(args.edit))
@@ -119,10 +150,7 @@ def run(args: argparse.Namespace) -> None:
         columns = edit_columns(editors, pair.source, pair.edited)
     else:
         models = named_models(args.model, load_inverter)
-        with option("--data"):
-            data = open_dataset(source, size_of(models))
-        images = batch_of(data, range(min(args.count, len(data))))["image"]
-        columns = inversion_columns(models, images)
+        columns = inversion_columns(models, _pictures(source, size_of(models), args.count))
     write_picture(args.out, comparison(columns, args.blocks))
     count, size = len(columns["input"]), args.out.stat().st_size / 1000
     print(f"{args.out}: {count} pictures of {source}, {size:.0f} kB")

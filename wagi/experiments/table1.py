@@ -23,6 +23,7 @@ from wagi.evaluation.measure import evaluate
 from wagi.evaluation.optimisers import Optimiser, PictureLoss
 from wagi.experiments import ablation, published, tables
 from wagi.experiments.generators import Generators, generators_parser, require_positive
+from wagi.experiments.networks import add_networks, files_of, words_of
 from wagi.experiments.runs import Task, data_identity, digest, kept_json
 from wagi.experiments.systems import LATENTS, PTI, System, budgeted, systems
 from wagi.features import FeatureFiles
@@ -76,9 +77,7 @@ def parser() -> argparse.ArgumentParser:
     add("--protocol", choices=tuple(COLUMNS), default="portraits", help="which metrics (default portraits)")
     add("--limit", type=int, default=0, metavar="N", help="the first N test pictures only (default 0: all)")
     add("--batch", type=int, default=8, metavar="N", help="pictures inverted together (default 8)")
-    add("--lpips-trunk", type=Path, metavar="FILE", help="public AlexNet weights for LPIPS")
-    add("--lpips-linear", type=Path, metavar="FILE", help="public LPIPS v0.1 linear weights")
-    add("--arcface", type=Path, metavar="FILE", help="public ArcFace IR-SE50 weights for ID")
+    add_networks(p)
     return p
 
 
@@ -98,8 +97,7 @@ class Bench:
         protocol = protocols.find(args.protocol)
         protocol = replace(protocol, metrics=tuple(COLUMNS[args.protocol].values()))
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        files = FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface)
-        return cls(args.test, protocol, files, args.batch, args.limit, device)
+        return cls(args.test, protocol, files_of(args), args.batch, args.limit, device)
 
     @property
     def key(self) -> list:
@@ -109,10 +107,7 @@ class Bench:
     @property
     def words(self) -> tuple[str, ...]:
         """The weight files as options of wagi.train, whose losses may need them too."""
-        named = ("lpips_trunk", "lpips_linear", "arcface")
-        given = {name: getattr(self.files, name) for name in named}
-        pairs = ((f"--{name.replace('_', '-')}", str(path)) for name, path in given.items() if path)
-        return tuple(word for pair in pairs for word in pair)
+        return words_of(self.files)
 
     def scores(self, inverter: Inverter) -> dict[str, Any]:
         """naive, final: metric -> mean over pictures; ms per picture."""

@@ -76,21 +76,44 @@ def load_direction(path: Path, model: WaGI) -> Direction:
     return direction
 
 
-def load_directions(folder: Path, model: WaGI, names: list[str]) -> list[Direction]:
+def load_directions(folder: Path, model: WaGI, names: list[str], asked: str = "--names") -> list[Direction]:
     """The directions of a folder (a bundle is one), attributes of portraits first; `names`: only these.
 
-    Raises UserError for what cannot serve, with its option.
+    asked: the option that names them. Raises UserError for what cannot serve, with its option.
     """
     with option("--directions"):
         files = {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
         if not files:
             raise UserError(f"{folder}: no *{SUFFIX}; name a folder of wagi.directions or a bundle", 2)
     if wrong := [name for name in names if name not in files]:
-        raise UserError(f"--names {wrong[0]}: there are {', '.join(files)}", 2)
+        raise UserError(f"{asked} {wrong[0]}: there are {', '.join(files)}", 2)
     order = [*ATTRIBUTES, *files]
     chosen = names or sorted(files, key=order.index)
     with option("--directions"):
         return [load_direction(files[name], model) for name in chosen]
+
+
+def strengths_of(texts: list[str], name: str) -> dict[str, float]:
+    """{name: strength} of NAME=STRENGTH texts. Raises UserError, status 2, with the option's name."""
+    found = {}
+    for text in texts:
+        direction, _, value = text.partition("=")
+        try:
+            found[direction] = float(value)
+        except ValueError:
+            raise UserError(f"{name} {text}: write NAME=STRENGTH, such as yaw=-1", 2) from None
+    return found
+
+
+def lec(model: WaGI, edited: Tensor, shift: Tensor, ws: Tensor) -> Tensor:  # => N
+    """Latent editing consistency: distance of an edit's latents, the shift taken back, to the source's."""
+    return (model.encode(edited) - shift - ws).square().mean((1, 2)).sqrt()
+
+
+def luma(images: Tensor) -> Tensor:  # N,3,S,S => N
+    """The mean, in levels of 255."""
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    return (images.mean((2, 3)) @ weights) * 127.5
 
 
 # ---------------------------------------------------------------------------------------- against the truth

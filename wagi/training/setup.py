@@ -86,12 +86,7 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
         check_teacher(options, config)
         model, sources = adopt(options, model)
         data = open_data(options, model, config)
-        validation = None
-        if options.validation:
-            validation = open_validation(options.validation, data, model.size, config)
-        elif config.patience and not config.holdout:
-            what = "needs pictures that are not trained on; give --validation, or --set holdout=64"
-            raise UserError(f"patience={config.patience}: {what}", 2)
+        validation = open_validation(options.validation, data, model.size, config)
         model = dataclasses.replace(
             model, param_dim=data.param_dim if wants_parameters(config) else model.param_dim
         )

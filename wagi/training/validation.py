@@ -21,12 +21,17 @@ EVALUATED, BATCH = 64, 16
 LOSS = "loss"  # of what `Stage.evaluate` returns, the one that ends a run
 
 
-def open_validation(path: str, data: Dataset, size: int, config: TrainConfig) -> Dataset:
-    """The pictures of --validation, which `data`, an image folder, forgets where it has them too.
+def open_validation(path: str | None, data: Dataset, size: int, config: TrainConfig) -> Dataset | None:
+    """The pictures of --validation, which `data`, an image folder, forgets where it has them too; or None.
 
     path: data of the kind that the stage trains on, or a text file with a path per line, absolute or below
     the folder of `data`. Raises UserError, status 2.
     """
+    if not path:
+        if config.patience and not config.holdout:
+            what = "needs pictures that are not trained on; give --validation, or --set holdout=64"
+            raise UserError(f"patience={config.patience}: {what}", 2)
+        return None
     with option("--validation"):
         found = _opened(path, data, size)
         if isinstance(data, ImageFolder) and isinstance(found, ImageFolder):
