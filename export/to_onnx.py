@@ -109,13 +109,15 @@ def run(args: argparse.Namespace) -> None:
     from wagi.config import to_dict
     from wagi.conversion.identify import foreign_named
     from wagi.editing.styleclip import read as read_text
+    from wagi.errors import option
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
     opset = args.opset or DEFAULT_OPSET
     check_opset(opset)
     directions = _directions(args.directions) if args.directions else {}
-    text = read_text(args.text) if args.text else None
+    with option("--text"):
+        text = read_text(args.text) if args.text else None
     with foreign_named():
         content = read(args.checkpoint)
     model = build_model(content, args.checkpoint)

@@ -5,9 +5,12 @@ python -m wagi.directions interfacegan --model CKPT --data FOLDER --labels list_
 python -m wagi.directions ganspace --model CKPT --out DIR
 python -m wagi.directions sefa --model CKPT --out DIR --layers 0-3
 python -m wagi.directions styleclip --model CKPT --out DIR
+python -m wagi.directions latent --model CKPT --image face.png --text "a smiling face" --out DIR
+python -m wagi.directions mapper --model CKPT --data FOLDER --text "a smiling face" --out DIR
+python -m wagi.directions mapper --model CKPT --mapper DIR/mappers/NAME.safetensors --image face.png --out DIR
 
-DIR/NAME.safetensors is what `export/to_onnx.py --directions DIR` packs into a bundle; styleclip's DIR is for
-`export/to_onnx.py --text DIR`.
+DIR/NAME.safetensors is what `export/to_onnx.py --directions DIR` packs into a bundle, and what
+`wagi-rt edit --direction FILE=1` takes; styleclip's DIR is for `export/to_onnx.py --text DIR`.
 """
 
 import argparse
@@ -15,9 +18,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wagi.editing.settings import DEFAULTS, Settings
 from wagi.errors import UserError, run_command
 
 if TYPE_CHECKING:
+    from wagi.editing.towers import Towers
+    from wagi.model import NaiveInverter
     from wagi.networks.swagan import Generator
 
 METHODS = {
@@ -26,7 +32,10 @@ METHODS = {
     "ganspace": "principal components of W",
     "sefa": "eigenvectors of the style layers' weights; needs no pictures",
     "styleclip": "what every style does to a text-image model's features, for edits by any text",
+    "latent": "StyleCLIP's latent optimisation: the step of one picture towards one text",
+    "mapper": "StyleCLIP's mapper, trained for one text: its mean step, and the steps of pictures",
 }
+BY_TEXT = ("styleclip", "latent", "mapper")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("method", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
     add("--model", required=True, type=Path, metavar="CKPT",
-        help="checkpoint with the generator and, for pairs and interfacegan, the encoder")  # fmt: skip
+        help="checkpoint with the generator and, for methods that read pictures, the encoder")  # fmt: skip
     add("--out", required=True, type=Path, metavar="DIR", help="folder of the directions and directions.json")
-    labelled = p.add_argument_group("pairs and interfacegan")
+    labelled = p.add_argument_group("pairs, interfacegan and mapper")
     add = labelled.add_argument
     add("--data", metavar="DATA",
-        help="pairs: scenes; interfacegan: rendered portraits, a folder of images, or "
+        help="pairs: scenes; interfacegan, mapper: rendered portraits, a folder of images, or "
         "celeba-hq:FOLDER:train")  # fmt: skip
     add("--heldout", metavar="DATA",
         help="portraits whose first pictures measure (default: the first of --data)")  # fmt: skip
@@ -66,34 +75,82 @@ def parser() -> argparse.ArgumentParser:
     free = p.add_argument_group("ganspace and sefa")
     add = free.add_argument
     add("--components", type=int, default=10, metavar="K", help="how many (default 10)")
-    add("--samples", type=int, default=10_000, metavar="N", help="of W (default 10000)")
-    add("--seed", type=int, default=0, help="of the samples, styleclip's too (default 0)")
+    add("--samples", type=int, default=10_000, metavar="N",
+        help="of W, a mapper's too where no --data is given (default 10000)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of samples, and of a mapper's beginning (default 0)")
     add("--layers", metavar="A-B", help="latents that are moved, and whose weights sefa takes (default: all)")
-    add = p.add_argument_group("styleclip").add_argument
-    add("--clip", type=Path, metavar="FILE",
-        help="CLIP: OpenAI's ViT-B-32.pt, Hugging Face's or open_clip's safetensors (default: "
-        "portraits-CLIP, for rendered portraits)")  # fmt: skip
-    add("--vocabulary", type=Path, metavar="FILE", help="CLIP's bpe_simple_vocab_16e6.txt.gz or merges.txt")
-    add("--images", type=int, default=48, metavar="N", help="generated, to measure on (default 48)")
+    _add_text(p)
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: PyTorch's)")
     return p
 
 
+def _add_text(p: argparse.ArgumentParser) -> None:
+    add = p.add_argument_group("styleclip, latent and mapper").add_argument
+    add("--clip", type=Path, metavar="FILE",
+        help="CLIP: OpenAI's ViT-B-32.pt, Hugging Face's or open_clip's safetensors (default: "
+        "portraits-CLIP, for rendered portraits)")  # fmt: skip
+    add("--vocabulary", type=Path, metavar="FILE", help="CLIP's bpe_simple_vocab_16e6.txt.gz or merges.txt")
+    add("--images", type=int, default=48, metavar="N", help="styleclip: generated, to measure on (48)")
+    add = p.add_argument_group("latent and mapper").add_argument
+    add("--text", metavar="TEXT", help="the text that pictures shall show")
+    add("--image", type=Path, nargs="+", default=[], metavar="FILE", help="pictures that get a step each")
+    add("--mapper", type=Path, metavar="FILE", help="mapper that was trained before, for --image")
+    add("--arcface", type=Path, metavar="FILE",
+        help="ArcFace's model_ir_se50.pth (default, with portraits-CLIP: portraits-ID)")  # fmt: skip
+    for name, kind, help_text in (
+        ("steps", int, "of the optimisation"),
+        ("learning-rate", float, "of Adam"),
+        ("lambda-l2", float, "weight of the step in the latents"),
+        ("lambda-id", float, "weight of the identity, 0 for none"),
+    ):
+        usual = (getattr(values, name.replace("-", "_")) for values in DEFAULTS.values())
+        text = f"{help_text} (default {', '.join(map(str, usual))} of {', '.join(DEFAULTS)})"
+        add(f"--{name}", type=kind, metavar="X", help=text)
+    add("--batch", type=int, default=2, metavar="N", help="of a mapper's step (default 2)")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="that optimises (default cpu)")
+
+
 def check(args: argparse.Namespace) -> None:
     """Refuse options that do not fit together. Raises UserError, status 2."""
-    for name in ("holdout", "rendered", "components", "samples", "images"):
+    for name in ("holdout", "rendered", "components", "samples", "images", "batch"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} {getattr(args, name)}: must be at least 1", 2)
     if args.method in ("pairs", "interfacegan") and not args.data:
         raise UserError(f"--data: {args.method} needs pictures", 2)
     if bool(args.clip) != bool(args.vocabulary):
         raise UserError("--clip, --vocabulary: CLIP needs both of its files", 2)
-    if args.clip and args.method != "styleclip":
-        raise UserError("--clip: for styleclip only", 2)
+    if args.clip and args.method not in BY_TEXT:
+        raise UserError(f"--clip: for {', '.join(BY_TEXT)} only", 2)
+    _check_text(args)
     if args.method == "pairs" and args.labels:
         raise UserError("--labels: for interfacegan only; pairs reads rendered scenes", 2)
     if args.heldout and args.labels:
         raise UserError("--heldout: not with --labels; the first of the labelled images are held out", 2)
+
+
+def _check_text(args: argparse.Namespace) -> None:
+    """The options of latent and mapper; those that were not given get the method's own."""
+    if args.method not in DEFAULTS:
+        for name in ("text", "image", "mapper", "arcface", *Settings._fields):
+            if getattr(args, name):
+                raise UserError(f"--{name.replace('_', '-')}: for latent and mapper only", 2)
+        return
+    if args.mapper and (args.method == "latent" or args.text or args.data or not args.image):
+        raise UserError("--mapper: goes with method mapper and --image, without --text and --data", 2)
+    if args.method == "mapper" and args.image and not args.mapper:
+        raise UserError("--image: needs --mapper FILE; train it first, with --text and --data", 2)
+    if not (args.text or args.mapper) or args.method == "latent" and not args.image:
+        raise UserError("--text: latent needs --text and --image, mapper --text, or --mapper and --image", 2)
+    for name, value in DEFAULTS[args.method]._asdict().items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.steps < 2 or not args.learning_rate > 0 or not min(args.lambda_l2, args.lambda_id) >= 0:
+        raise UserError("--steps: at least 2; --learning-rate: above 0; --lambda-l2, -id: not below 0", 2)
+    if args.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("--device cuda: PyTorch finds none here; leave it out", 2)
 
 
 def layers_of(text: str | None, n_latent: int) -> range:
@@ -135,21 +192,42 @@ def without_labels(args: argparse.Namespace, generator: "Generator", origin: str
     print(markdown_table(rows, ("name", "deviation", "layers")))
 
 
+def towers_of(args: argparse.Namespace) -> "Towers":
+    """CLIP of the files that were given, else portraits-CLIP. Raises UserError."""
+    from wagi.editing import towers
+
+    if not args.clip:
+        return towers.portraits()
+    from wagi.conversion import clip_files
+    from wagi_rt.texts import read_merges
+
+    return towers.Towers(args.clip.name, clip_files.read(args.clip), read_merges(args.vocabulary))
+
+
 def by_text(args: argparse.Namespace, generator: "Generator") -> None:
     """StyleCLIP's global way: write what edits by text need, and print the styles that matter most."""
     from wagi.editing import styleclip
 
-    if args.clip:
-        from wagi.conversion import clip_files
-        from wagi_rt.texts import read_merges
-
-        network, merges = clip_files.read(args.clip), read_merges(args.vocabulary)
-        model = styleclip.clip(network, args.clip.name, merges, generator, args.images, args.seed)
-    else:
+    name, network, merges = towers_of(args)
+    if merges is None:
         model = styleclip.portraits_clip(generator, args.images, args.seed)
+    else:
+        model = styleclip.clip(network, name, merges, generator, args.images, args.seed)  # type: ignore[arg-type]
     styleclip.write(args.out, model)
     moved = int((model.table[:, 0] > 0).sum())
     print(f"{args.out}: {model.name}, {moved} of {len(model.table)} styles, over {args.images} images")
+
+
+def towards(
+    args: argparse.Namespace, generator: "Generator", model: "NaiveInverter | None", origin: str
+) -> None:
+    """StyleCLIP's other two ways: write the steps towards a text, and print what they reach."""
+    from wagi.editing import by_text
+    from wagi.experiments.tables import markdown_table
+
+    towers = None if args.mapper else towers_of(args)
+    rows = by_text.find(args, towers, generator, model, origin)
+    print(markdown_table(rows, by_text.COLUMNS))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -173,13 +251,19 @@ def run(args: argparse.Namespace) -> None:
         if args.method == "styleclip":
             by_text(args, generator)
             return
+        if args.method == "mapper" and not (args.data or args.mapper):
+            towards(args, generator, None, origin)
+            return
+        encoder = checkpoint.build_loaded(content, "encoder", args.model)
+        pil = checkpoint.model_config(content, args.model).pil
+        model = NaiveInverter(generator, encoder, pil).eval()  # type: ignore[arg-type]
+        if args.method in DEFAULTS:
+            towards(args, generator, model, origin)
+            return
         from wagi.editing import finding
         from wagi.experiments.tables import markdown_table
         from wagi.standins.model import PortraitsFeatures, load
 
-        encoder = checkpoint.build_loaded(content, "encoder", args.model)
-        pil = checkpoint.model_config(content, args.model).pil
-        model = NaiveInverter(generator, encoder, pil).eval()  # type: ignore[arg-type]
         network = load(PortraitsFeatures)
         rows = finding.find(args, model, origin, network.predict)
         print(markdown_table(rows, finding.COLUMNS))
@@ -192,7 +276,8 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the work failed or nothing holds, 2 wrong usage."""
     args = parser().parse_args(argv)
-    return run_command(lambda: run(args), "; run the same command again to go on")
+    again = "; run the same command again" + ("" if args.method in BY_TEXT else " to go on")
+    return run_command(lambda: run(args), again)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ KIND, SUFFIX = "direction", ".safetensors"
 STYLE = "style"  # the space of offsets of styles; "" is W and W+
 _LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
 _MOST_LETTERS = 200
+# The step along two texts' difference that strength 1 asks for, and the most of any style, in deviations.
+_STEP, _MOST = 0.7, 4.0
 _TEXTS = ("name", "unit", "generator", "note", "space")
 _KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
@@ -199,6 +201,26 @@ def checked(facts: Mapping[str, Any], where: str, name: str = "") -> Direction:
         leakage={str(key)[:_MOST_LETTERS]: float(value) for key, value in leakage.items()},
         **texts,
     )
+
+
+# StyleCLIP's global way (Patashnik et al. 2021), with the styles' relevance that wagi.editing.channels finds.
+def between_texts(
+    text: np.ndarray, neutral: np.ndarray, table: np.ndarray, threshold: float
+) -> np.ndarray | None:
+    """The step of the styles [C] from one text's features [F] to another's; None where they mean the same.
+
+    table: [C, 1 + F], every style's deviation and its step, in deviations, for a step of one in a feature.
+    threshold: styles whose share is below this part of the largest stay.
+    """
+    units = (one.astype(np.float64) / np.linalg.norm(one) for one in (text, neutral))
+    change = np.subtract(*units)
+    length = np.linalg.norm(change)
+    if not length > 1e-3:
+        return None
+    step = table[:, 1:] @ (change / length) * _STEP
+    step[np.abs(step) < threshold * np.abs(step).max()] = 0
+    step *= min(1, _MOST / np.abs(step).max())
+    return (step * table[:, 0]).astype(np.float32)
 
 
 def is_name(text: str) -> bool:

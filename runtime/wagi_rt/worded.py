@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wagi_rt.chain import Chain, Step
-from wagi_rt.directions import STYLE, Direction
+from wagi_rt.directions import STYLE, Direction, between_texts
 from wagi_rt.errors import UserError, printable
 from wagi_rt.texts import BytePairs, Words, read_merges
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 GRAPH, NEUTRAL, THRESHOLD = "text", "a face", 0.1
 KINDS = ("words", "pairs")
-# The step along the texts' difference that strength 1 asks for, and the most of any style, in deviations.
-_STEP, _MOST = 0.7, 4.0
 _MOST_LETTERS = 60  # of a text in a message
 _LONGEST = 1000  # letters of a text: far more than a model reads, and strangers send them to servers
 _KEPT = 256  # directions, some kilobytes each
@@ -74,17 +72,11 @@ class Texts:
 
     def _direction(self, text: str, neutral: str, threshold: float) -> Direction:
         tokens = self.check([text, neutral], threshold)
-        features = self._run(GRAPH, {"tokens": tokens})["features"].astype(np.float64)
-        change = np.subtract(*(features / np.linalg.norm(features, axis=1, keepdims=True)))
-        length = np.linalg.norm(change)
-        if not length > 1e-3:
+        features = self._run(GRAPH, {"tokens": tokens})["features"]
+        vector = between_texts(features[0], features[1], self._relevance, threshold)
+        if vector is None:
             raise UserError(f"text: '{_short(text)}' and '{_short(neutral)}' mean the same to this model", 2)
-        deviation, matrix = self._relevance
-        step = matrix @ (change / length) * _STEP
-        step[np.abs(step) < threshold * np.abs(step).max()] = 0
-        step *= min(1, _MOST / np.abs(step).max())
         unit = f"{_short(text)}, against {_short(neutral)}"
-        vector = (step * deviation).astype(np.float32)
         found = Direction("text", vector, unit, generator=self.manifest.generator, space=STYLE)
         return found._replace(note=self.model.name)
 
@@ -96,8 +88,8 @@ class Texts:
         return BytePairs(read_merges(path), self.model.context)
 
     @cached_property
-    def _relevance(self) -> tuple[np.ndarray, np.ndarray]:
-        """(deviation [C], matrix [C, F]) of the bundle. UserError where they do not fit it."""
+    def _relevance(self) -> np.ndarray:
+        """The bundle's table [C, 1 + F], as `between_texts` reads it. UserError where it does not fit."""
         path = self.manifest.folder / self.model.relevance
         try:
             table = np.load(path, allow_pickle=False).astype(np.float64)
@@ -107,7 +99,7 @@ class Texts:
         if table.shape != (self.manifest.styles, features + 1) or not np.isfinite(table).all():
             wanted = [self.manifest.styles, features + 1]
             raise UserError(f"{path}: must be finite numbers {wanted}; export the bundle again")
-        return table[:, 0], table[:, 1:]
+        return table
 
 
 def of_session(session: Session) -> Texts:

@@ -10,11 +10,11 @@ from wagi.networks.swagan import Generator
 
 
 @torch.no_grad()
-def samples(generator: Generator, count: int, seed: int) -> np.ndarray:  # => count, style_dim
-    """Latents of the mapping network from seeded normal z."""
+def samples(generator: Generator, count: int, seed: int, truncation: float = 1.0) -> np.ndarray:
+    """Latents [count, style_dim] of the mapping network from seeded normal z."""
     rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(count, generator.style_dim, generator=rng)
-    return torch.cat([generator.map(part) for part in z.split(1000)]).numpy()
+    z = torch.randn(count, generator.style_dim, generator=rng).to(generator.latent_avg)
+    return torch.cat([generator.map(part, truncation) for part in z.split(1000)]).cpu().numpy()
 
 
 # GANSpace (Harkonen et al. 2020), section 3.2: PCA of w = M(z).

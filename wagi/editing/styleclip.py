@@ -98,10 +98,20 @@ def read(folder: Path) -> TextModel:
         size = TextSize(width, layers, context, len(state["token_embedding.weight"]), features)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         remedy = "make it with `python -m wagi.directions styleclip`"
-        raise UserError(f"--text {folder}: no text model, or a damaged one ({error}); {remedy}", 2) from None
+        raise UserError(f"{folder}: no text model, or a damaged one ({error}); {remedy}", 2) from None
     tower = TextTower(size, quick=bool(facts.get("quick", True)))
     checkpoint.load_state(tower, state, str(folder / TOWER))
     return TextModel(name, tokens, tower.eval().requires_grad_(False), vocabulary, table, generator)
+
+
+def read_table(folder: Path) -> tuple[np.ndarray, str]:
+    """The table of relevance and its generator's hash, of such a folder or a bundle. Raises UserError."""
+    try:
+        facts = folder / FACTS if (folder / FACTS).is_file() else folder / "manifest.json"
+        generator = str(json.loads(facts.read_text(encoding="utf-8"))["generator"])
+        return np.load(folder / TABLE, allow_pickle=False).astype(np.float64), generator
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: no text model, or a damaged one ({error})", 2) from None
 
 
 class TextFeatures(nn.Module):

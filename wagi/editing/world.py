@@ -66,12 +66,24 @@ def photos(model: NaiveInverter, data: str, labels: Labels, keep: Path | None) -
     chosen = np.flatnonzero(np.isfinite(values).all(axis=1)).tolist()
     if not chosen:
         raise UserError(f"--labels: names none of the {len(found)} images in {data}", 2)
-    for index in list(chosen):  # one that does not decode would be replaced by its neighbour
-        if found.pixels(index) is None:
-            chosen.remove(index)
+    chosen = _readable(found, chosen)
     values = values[chosen]
     known = [_labelled(name, values[:, k]) for k, name in enumerate(labels.names)]
     return World(_kept(model, found, data, chosen, keep), values, known)
+
+
+def codes(model: NaiveInverter, data: str, keep: Path | None) -> np.ndarray:  # => N,L,D
+    """Codes of all pictures of a data set that can be read."""
+    found = open_dataset(data, model.generator.size)
+    chosen = list(range(len(found)))
+    return _kept(model, found, data, _readable(found, chosen), keep)
+
+
+def _readable(found: Dataset, chosen: list[int]) -> list[int]:
+    """Those that decode: a data set gives the neighbour of one that does not."""
+    if not isinstance(found, ImageFolder):
+        return chosen
+    return [index for index in chosen if found.pixels(index) is not None]
 
 
 def _labelled(name: str, values: np.ndarray) -> Attribute:
@@ -127,7 +139,7 @@ def _encode(model: NaiveInverter, found: Dataset, chosen: Sequence[int]) -> np.n
     codes = []
     for first in tqdm(range(0, len(chosen), _BATCH), "codes", disable=None):
         images = [_image(found, index) for index in chosen[first : first + _BATCH]]
-        codes.append(model.encode(torch.stack(images)).numpy())
+        codes.append(model.encode(torch.stack(images).to(model.generator.latent_avg)).cpu().numpy())
     return np.concatenate(codes)
 
 

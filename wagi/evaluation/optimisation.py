@@ -1,25 +1,18 @@
 """Inversion by optimising each image on its own: slow, and the bound that encoders are measured against."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from wagi.editing.latent import ramp
 from wagi.networks.swagan import Generator
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# StyleGAN2 (Karras et al. 2020), appendix D: shares of the run, and noise in standard deviations of W.
-_RAMP_UP, _RAMP_DOWN = 0.05, 0.25
+# StyleGAN2 (Karras et al. 2020), appendix D: noise in standard deviations of W, and its share of the run.
 _NOISE, _NOISE_SHARE = 0.05, 0.75
 _SAMPLES = 10_000
-
-
-def _rate(progress: float) -> float:
-    """Share of the learning rate at this part of the run: linear up, cosine down."""
-    down = min(1.0, (1 - progress) / _RAMP_DOWN)
-    return (0.5 - 0.5 * math.cos(math.pi * down)) * min(1.0, progress / _RAMP_UP)
 
 
 def _noise(progress: float) -> float:
@@ -56,7 +49,7 @@ def optimise_latents(
     optimizer = torch.optim.Adam([w], lr)
     for step in range(steps):
         progress = step / steps
-        optimizer.param_groups[0]["lr"] = lr * _rate(progress)
+        optimizer.param_groups[0]["lr"] = lr * ramp(progress)
         noise = torch.randn(w.shape, generator=rng).to(w) * (_noise(progress) * spread)
         value = loss(generator(generator.broadcast(w + noise)), targets)
         (w.grad,) = torch.autograd.grad(value, w)

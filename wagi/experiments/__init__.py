@@ -19,6 +19,7 @@ EXPERIMENTS: dict[str, str] = {
     "figure11": "wagi.experiments.figure11",
     "edit": "wagi.experiments.edit",
     "edits": "wagi.experiments.edits",
+    "texts": "wagi.experiments.texts",
     "figure5": "wagi.experiments.figure5",
     "samples": "wagi.experiments.samples",
     "ood": "wagi.experiments.ood",

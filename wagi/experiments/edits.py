@@ -193,7 +193,7 @@ class Tally:
         assert self.distance
         for row, means in self.means.items():
             values = means()
-            facts = _effects(name, np.array(values.pop("changes")) / strength)
+            facts = effects(name, np.array(values.pop("changes")) / strength)
             values["brightness"] /= abs(strength)
             if means.count > 1:
                 values["portraits-FID"] = self.distance.compute(row)
@@ -201,7 +201,7 @@ class Tally:
         return found
 
 
-def _effects(name: str, changes: np.ndarray) -> dict[str, Any]:
+def effects(name: str, changes: np.ndarray) -> dict[str, Any]:
     """Effect and largest leakage of changes [A] per unit; no effect where no attribute has the name."""
     names = list(ATTRIBUTES)
     others = np.abs(changes)
