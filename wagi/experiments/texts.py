@@ -9,7 +9,6 @@ much of the edit as was reached. What was measured of a text is kept in OUT/part
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +30,7 @@ from wagi.experiments.heldout import Means, eight_bit
 from wagi.experiments.regions import RegionMeans, masks
 from wagi.experiments.runs import digest, kept_json
 from wagi.experiments.tables import write_report
-from wagi.experiments.ways import NAIVE, SHIPPED, load_direction
+from wagi.experiments.ways import COPY, NAIVE, SHIPPED, load_direction
 from wagi.model import WaGI
 from wagi.portraits import dataset
 from wagi.portraits.edits import Edit
@@ -44,7 +43,6 @@ GLOBAL, MAPPER, MEAN, OPTIMISED = "global direction", "mapper", "mapper, mean st
 COLUMNS = (
     "text", "way", "row", "count", "effect", "leakage", "into", "leakage/effect", "portraits-ID",
     "similarity before", "similarity", "reached", "true edit", "l2", "l_wave", "l2 unchanged",
-    "s per picture",
 )  # fmt: skip
 NOTES = (
     "effect: change of the text's attribute, against the inversion without an edit, as the stand-in network "
@@ -54,8 +52,8 @@ NOTES = (
     "proof that an edit is seen.",
     "reached: the share of the attribute's whole step whose true renderings are nearest to the naive edits, "
     "in L2 over all; true edit: that rendering, to which l2, l_wave and l2 unchanged (where the true edit "
-    "changes nothing) are pixel-weighted distances; 0 reached: to the sources. s per picture: to find the "
-    "step, with one thread, E0 apart; of a mapper without its training.",
+    "changes nothing) are pixel-weighted distances; 0 reached: to the sources. The ways' portraits are the "
+    "first ones of the same list.",
 )
 
 Way = Callable[[Tensor], Tensor]  # latents [N, n_latent, D] => edited ones, which may have styles behind them
@@ -79,7 +77,10 @@ def parser() -> argparse.ArgumentParser:
     add("--mapped", type=int, default=200, metavar="N", help="portraits of the mapper (default 200)")
     add("--optimised", type=int, default=24, metavar="N",
         help="portraits of the latent optimisation, 0 for none (default 24)")  # fmt: skip
-    add("--steps", type=int, default=DEFAULTS["latent"].steps, metavar="N", help="of it (default 300)")
+    usual = DEFAULTS["latent"]
+    add("--steps", type=int, default=usual.steps, metavar="N", help=f"of it (default {usual.steps})")
+    for name, value in (("l2", usual.lambda_l2), ("id", usual.lambda_id)):
+        add(f"--lambda-{name}", type=float, default=value, metavar="X", help=f"of it (default {value})")
     add("--seed", type=int, default=9417, metavar="K", help="of the portraits (default 9417)")
     add("--pairs", type=Path, default=Path("data/pairs"), metavar="DIR",
         help="folder that keeps rendered pairs (default data/pairs)")  # fmt: skip
@@ -128,9 +129,9 @@ def ways_of(args: argparse.Namespace, model: WaGI, loss: TextLoss, words: Words)
         finds |= {MAPPER: lambda ws: ws + mapper(ws), MEAN: lambda ws: ws + mean}
         identities |= {MAPPER: weights_hash(mapper), MEAN: digest(mean.tolist())}
     if args.optimised:
-        settings = DEFAULTS["latent"]._replace(steps=args.steps)
+        settings = DEFAULTS["latent"]._replace(steps=args.steps, lambda_l2=args.lambda_l2)
         finds[OPTIMISED] = lambda ws: latent.optimise(generator, ws, loss, settings)
-        identities[OPTIMISED] = [*settings, weights_hash(loss.towers.network)]
+        identities[OPTIMISED] = [*settings, loss.lambda_id, weights_hash(loss.towers.network)]
     return Ways(finds, identities)
 
 
@@ -174,11 +175,9 @@ class Measure:
         model = self.judge.model
         with torch.no_grad():
             ws = torch.cat([model.encode(pair.source) for pair in self.pairs(None, count)])
-        start = time.perf_counter()
         edited = torch.cat([find(part) for part in ws.split(BATCH)]).detach()
-        seconds = (time.perf_counter() - start) / len(ws)
         share, change = self.reached(edited)
-        about = {"text": self.words.text, "way": name, "reached": share, "s per picture": seconds}
+        about = {"text": self.words.text, "way": name, "reached": share}
         about["true edit"] = change and change.text
         return [about | row for row in self._measured(edited, change)]
 
@@ -219,7 +218,8 @@ class Measure:
         edited = model.edit(inversion, ws)
         images = {NAIVE: (inversion.naive, edited.naive), SHIPPED: (inversion.image, edited.image)}
         shown = {row: tuple(map(eight_bit, both)) for row, both in images.items()}
-        return {TRUE: (pair.source, pair.edited), **shown} if self.edits else shown  # type: ignore[dict-item]
+        truth = {TRUE: (pair.source, pair.edited), COPY: (pair.source, pair.source)}
+        return {**truth, **shown} if self.edits else shown  # type: ignore[dict-item]
 
     def _values(self, pair: Pair, before: Tensor, after: Tensor) -> dict[str, Tensor]:
         judge = self.judge
@@ -238,16 +238,16 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args.model)
     most = max(args.limit, args.mapped, args.optimised)
     judge = Judge(model, None, Pairs(args.pairs, args.seed, model.generator.size, most))
-    clip, weight = towers.portraits(), DEFAULTS["latent"].lambda_id
+    clip = towers.portraits()
     with option("--texts"):
-        losses = [TextLoss(clip, words.text, judge.identity, weight) for words in texts]
+        losses = [TextLoss(clip, words.text, judge.identity, args.lambda_id) for words in texts]
     every = [ways_of(args, model, loss, words) for loss, words in zip(losses, texts, strict=True)]
     world = [VERSION, dataset.VERSION, weights_hash(model), weights_hash(judge.looks), args.seed, most]
     meta = {
         "title": "Edits by text",
         "model": args.model.name,
         "portraits": f"seed {args.seed}, the first ones that the text's true edit applies to",
-        OPTIMISED: f"{args.steps} steps",
+        OPTIMISED: f"{args.steps} steps, lambda_l2 {args.lambda_l2:g}, lambda_id {args.lambda_id:g}",
         "notes": NOTES,
     }
     rows: list[dict[str, Any]] = []
