@@ -108,7 +108,7 @@ def parse(text: str) -> Words:
 
 
 class Ways(NamedTuple):
-    """What finds the steps of a text, and what its numbers depend on, by the way's name."""
+    """Functions that find a text's steps, and what their numbers depend on, by the way's name."""
 
     finds: dict[str, Way]
     identities: dict[str, Any]
