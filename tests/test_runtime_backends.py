@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_bundle import error_line, run_cli, write_tiny_bundle
 
 import wagi_rt
-from wagi_rt import backends
+from wagi_rt import backends, tuning
 from wagi_rt.engines import host
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
@@ -92,6 +92,7 @@ def test_auto_passes_over_what_cannot_open_this_bundle_and_says_why(bundle, phot
     for reason in ("trt on cuda: engine 'pipeline' is missing", "openvino on cpu: openvino is not installed"):
         assert reason in str(caught.value)
     monkeypatch.undo()
+    monkeypatch.setattr(tuning, "afterwards", lambda manifest, choice: "")
     assert run_cli("invert", photo, "-m", bundle, "-o", photo.parent / "o.png", "--backend", "auto") == 0
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("--backend auto: not trt on cuda: ") for line in lines)

@@ -31,11 +31,13 @@ def load(
 ) -> Session:
     """Open a bundle folder (None: the embedded demo model) as a Session, ready for `.invert(images)`.
 
-    backend: "onnx", "openvino", "trt", or "auto" for the fastest that works here.
+    backend: "onnx", "openvino", "trt", or "auto" for the fastest here: the one that `wagi-rt tune` measured
+        for this bundle, else the first that works in the order of speed elsewhere.
     device: "cpu", "cuda" or "cuda:N" (None: the CPU; a GPU with "trt"); the device named is the one that
         runs, or UserError is raised.
     threads: CPU threads of the engine, None for one per core within what this process may use.
-    precision: "fp32" or "bf16" arithmetic of the backend "openvino".
+    precision: "fp32" or "bf16" arithmetic of the backend "openvino"; "auto" lets "auto" choose bf16 where it
+        was measured to be faster, passes its check, and no edit needs FP32.
     naive: results also hold the naive inversion at full size, which takes another pass of the generator.
 
     A session may be used by several threads: each gets the results of its own images. ONNX Runtime runs them
@@ -45,4 +47,4 @@ def load(
     from wagi_rt.engines.base import EngineChoice
     from wagi_rt.session import Session
 
-    return Session(bundle, EngineChoice(backend, device, threads, precision), naive)
+    return Session(bundle, EngineChoice(backend, device, threads, precision), naive, editing=None)

@@ -12,11 +12,13 @@ from wagi_rt import TYPE_CHECKING
 from wagi_rt.errors import UserError
 
 if TYPE_CHECKING:  # the command line's --help needs the names below and nothing that is imported here
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from wagi_rt.chain import Chain
     from wagi_rt.engines.base import Engine, EngineChoice
     from wagi_rt.manifest import Manifest
+    from wagi_rt.measured import Row
 
 
 class Entry:
@@ -35,8 +37,11 @@ BACKENDS = {
 AUTO = "auto"
 NAMES = (*BACKENDS, AUTO)
 _THREADS_PER_CORE = 4  # more is a mistake, and takes minutes to start
-# The order of measured speed (benchmarks/README.md), which `auto` follows.
+# The order of measured speed (benchmarks/README.md), which `auto` follows where nothing was measured.
 _FASTEST_FIRST = (("trt", "cuda"), ("onnx", "cuda"), ("openvino", "cpu"), ("onnx", "cpu"))
+
+
+_WORTH = 1.05  # a lower precision has to be faster by so much
 
 
 def engine_class(name: str) -> type[Engine]:
@@ -65,8 +70,9 @@ def check(choice: EngineChoice) -> None:
         raise UserError(f"--threads {threads}: must be at least 1", status=2)
     if threads is not None and threads > (most := _THREADS_PER_CORE * (os.cpu_count() or 1)):
         raise UserError(f"--threads {threads}: more than {most} never helps here; use fewer", status=2)
-    if precision is not None and precision not in PRECISIONS:
-        raise UserError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}", status=2)
+    if precision not in (None, AUTO, *PRECISIONS):
+        known = ", ".join((*PRECISIONS, AUTO))
+        raise UserError(f"--precision {precision}: must be one of {known}", status=2)
     kind = parse_device(device)[0] if device else None
     if name == AUTO:
         return
@@ -74,7 +80,7 @@ def check(choice: EngineChoice) -> None:
     if kind and kind not in entry.devices:
         runs = " or ".join(entry.devices)
         raise UserError(f"--device {device}: --backend {name} runs on {runs} only", status=2)
-    if precision and precision not in entry.precisions:
+    if precision not in (None, AUTO, *entry.precisions):
         able = ", ".join(key for key, other in BACKENDS.items() if other.precisions)
         raise UserError(
             f"--precision {precision}: --backend {name} computes as the bundle was exported; "
@@ -95,27 +101,102 @@ def describe() -> dict[str, dict[str, Any]]:
     return report
 
 
-def open_engine(manifest: Manifest, choice: EngineChoice, chain: Chain) -> tuple[str, Engine, list[str]]:
-    """The backend named, or with `auto` the first that works => (its name, itself, what was passed over).
-
-    choice: one that `check` let pass. chain: what will run first. UserError when it cannot run this bundle on
-    that device.
-    """
-    if choice.backend != AUTO:
-        return choice.backend, engine_class(choice.backend)(manifest, choice, chain), []
+def candidates(choice: EngineChoice) -> list[EngineChoice]:
+    """The choices of an `auto`, in the order of speed elsewhere; lower precisions, where allowed, last."""
     from wagi_rt.engines.base import parse_device
 
+    kind = parse_device(choice.device)[0] if choice.device else None
+    if choice.backend != AUTO:
+        kind = kind or BACKENDS[choice.backend].devices[0]
+    plain = None if choice.precision == AUTO else choice.precision
+    found = [
+        choice._replace(backend=name, device=choice.device or device, precision=plain)
+        for name, device in _FASTEST_FIRST
+        if choice.backend in (name, AUTO) and kind in (None, device)
+    ]
+    lower = [one._replace(precision=key) for one in found for key in BACKENDS[one.backend].precisions[1:]]
+    return found + (lower if choice.precision == AUTO else [])
+
+
+def _title(one: EngineChoice | Row) -> str:
+    """`openvino bf16 on cpu`, the same for what is to be opened and what was measured."""
+    precision = "" if one.precision in (None, PRECISIONS[0]) else f" {one.precision}"
+    return f"{one.backend}{precision} on {(one.device or '').partition(':')[0]}"
+
+
+def _by_title(rows: Iterable[Row]) -> dict[str, Row]:
+    return {_title(row): row for row in rows}
+
+
+def _ranked(choice: EngineChoice, rows: Iterable[Row]) -> Iterator[tuple[EngineChoice, str]]:
+    """(candidate, what it failed with when it was measured): the fastest first, then those without a time.
+
+    A lower precision without a time has not shown that it is good enough.
+    """
+    known = _by_title(rows)
+    timed, untimed, failed = [], [], []
+    for one in candidates(choice):
+        row = known.get(_title(one))
+        lower = one.precision not in (None, choice.precision)
+        if row is None and not lower:
+            untimed.append((one, ""))
+        elif row is not None and row.ms is not None:
+            timed.append((row.ms * (_WORTH if lower else 1), one))
+        elif row is not None:
+            failed.append((one, row.error))
+    timed.sort(key=lambda found: found[0])
+    yield from ((one, "") for _, one in timed)
+    yield from untimed
+    yield from failed
+
+
+def fastest(choice: EngineChoice, rows: Iterable[Row]) -> Row | None:
+    """The row of what `auto` opens; None where nothing that it may open was measured."""
+    rows = list(rows)
+    first = next(iter(_ranked(choice, rows)))[0]
+    found = _by_title(rows).get(_title(first))
+    return found if found and found.ms is not None else None
+
+
+def open_engine(
+    manifest: Manifest,
+    choice: EngineChoice,
+    chain: Chain,
+    judged: Chain | None = None,
+    rows: Iterable[Row] = (),
+) -> tuple[str, Engine, list[str]]:
+    """The engine named, or with `auto` the first that works => (its backend, itself, what was passed over).
+
+    choice: one that `check` let pass. chain: what will run first. judged: an inversion by which an engine of
+    lower precision has to prove itself (None: it need not). rows: what was measured here. UserError when none
+    can run this bundle on that device.
+    """
+
+    def opened(one: EngineChoice) -> Engine:
+        engine = engine_class(one.backend)(manifest, one, chain)
+        if judged is not None and engine.limit_psnr_db is not None:
+            from wagi_rt import probes
+
+            try:
+                probes.require(manifest, engine, judged, engine.limit_psnr_db)
+            except BaseException:
+                engine.close()
+                raise
+        return engine
+
+    if AUTO not in (choice.backend, choice.precision):
+        return choice.backend, opened(choice), []
+    ranked = list(_ranked(choice, rows))
     passed_over = []
-    for name, kind in _FASTEST_FIRST:
-        candidate = choice._replace(backend=name, device=choice.device or kind)
-        if parse_device(candidate.device or kind)[0] != kind:
-            continue
+    for turn, (one, _) in enumerate(ranked):
         try:
-            check(candidate)
-            works, why = engine_class(name).available()
+            check(one)
+            works, why = engine_class(one.backend).available()
             if works:
-                return name, engine_class(name)(manifest, candidate, chain), passed_over
+                engine = opened(one)
+                passed_over += [f"{_title(other)}: {why}" for other, why in ranked[turn + 1 :] if why]
+                return one.backend, engine, passed_over
         except UserError as error:
             why = str(error)
-        passed_over.append(f"{name} on {kind}: {why}")
-    raise UserError(f"--backend auto: nothing here can run it ({'; '.join(passed_over)})")
+        passed_over.append(f"{_title(one)}: {why}")
+    raise UserError(f"--backend {choice.backend}: nothing here can run it ({'; '.join(passed_over)})")

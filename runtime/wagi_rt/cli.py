@@ -34,6 +34,7 @@ examples:
   wagi-rt bulk 'photos/**/*.jpg' -o out/                       very many, in all cores; again to go on
   wagi-rt invert - -o - < in.jpg > out.png                     in a pipe
   wagi-rt info -m BUNDLE                                       what a bundle holds, hashes checked
+  wagi-rt tune -m BUNDLE                                       which engine is the fastest here, for auto
   wagi-rt page -o wagi.html --fetch                            a page with the model, for any browser
   wagi-rt bench --batch 1 --threads 2 > bench.json             latency on this machine
 
@@ -49,6 +50,10 @@ _COMMANDS = {  # name: (for the list of commands, for the command's own --help)
         "The same command goes on where a run was stopped.",
     ),
     "info": ("describe a bundle", "Describe a bundle, check its hashes."),
+    "tune": (
+        "measure which engine is the fastest here",
+        "Measure the engines on this machine, and keep what --backend auto then goes by.",
+    ),
     "bench": ("measure latency", "Measure whole inversions, file bytes to file bytes; prints JSON."),
     "faces": ("bring the models that find faces", "The models that find faces."),
     "page": (
@@ -174,6 +179,10 @@ def _dispatch(args: Namespace) -> int:
         from wagi_rt.commands.info import info
 
         return info(args)
+    if args.command == "tune":
+        from wagi_rt.commands.tune import tune
+
+        return tune(args)
     if args.command == "faces":
         from wagi_rt.commands.faces import faces
 

@@ -144,6 +144,15 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def may_have_bf16() -> bool:
+    """False where the system lists the CPU's instructions, and none for bf16 or its conversion."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return "bf16" in text or "avx_ne_convert" in text
+
+
 def prune(kind: Path) -> None:
     """Delete the entries that were used longest ago until the rest fits, and what crashes left."""
     import shutil

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from wagi_rt import values
-from wagi_rt.backends import NAMES, PRECISIONS
+from wagi_rt.backends import AUTO, NAMES, PRECISIONS
 
 
 def _add_engine(
@@ -21,14 +21,15 @@ def _add_engine(
         help="folder written by export/to_onnx.py (default: the embedded model)",
     )
     add("--backend", type=values.backend, default="onnx", metavar="|".join(NAMES),
-        help="engine; auto takes the fastest that works here, and says which (default onnx)")  # fmt: skip
+        help="engine; auto takes the fastest here (wagi-rt tune), and says which (default onnx)")  # fmt: skip
     add(
         "--device",
         metavar="cpu|cuda[:N]",
         help="where it runs, never anywhere else (default cpu; cuda with --backend trt)",
     )
-    add("--precision", choices=PRECISIONS,
-        help="arithmetic of --backend openvino; bf16 must first pass a check (default fp32)")  # fmt: skip
+    add("--precision", choices=(*PRECISIONS, AUTO),
+        help="arithmetic of --backend openvino; bf16 must first pass a check; auto: what is faster here "
+        "(default fp32)")  # fmt: skip
     add("--fp16", "--half", dest="half", action="store_true",
         help="insist on a bundle that computes in half precision (exported with --fp16)")  # fmt: skip
     add("--threads", type=values.positive, metavar="N", help=threads)
@@ -193,6 +194,19 @@ def _add_info(info: argparse.ArgumentParser) -> None:
     info.add_argument("--json", action="store_true", help="as one JSON object")
 
 
+def _add_tune(tune: argparse.ArgumentParser) -> None:
+    add = tune.add_argument
+    add("-m", "--model", metavar="BUNDLE", help="bundle folder (default: the embedded model)")
+    add("--threads", type=values.positive, metavar="N",
+        help="CPU threads (default: one per core, within what this process may use)")  # fmt: skip
+    add("--budget", type=values.seconds, metavar="S",
+        help="seconds for all engines; after them nothing more is tried (default 120)")  # fmt: skip
+    add("--gently", action="store_true",
+        help="with low priority, and only where nothing is kept and no other process measures")  # fmt: skip
+    add("--json", action="store_true", help="as one JSON object")
+    add("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+
+
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     add = bench.add_argument
     _add_engine(bench)
@@ -238,6 +252,7 @@ ADD = {
     "edit": _add_edit,
     "bulk": _add_bulk,
     "info": _add_info,
+    "tune": _add_tune,
     "bench": _add_bench,
     "faces": _add_faces,
     "page": _add_page,

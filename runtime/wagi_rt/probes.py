@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wagi_rt.chain import Step
+from wagi_rt.chain import Chain, Step
+from wagi_rt.engines.base import Engine
+from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
 
 BATCH, COUNT = 3, 64
@@ -69,3 +71,24 @@ def images(size: int, seed: int, batch: int = BATCH) -> np.ndarray:
 def pick(values: np.ndarray, seed: int) -> np.ndarray:  # any shape => [64]
     """The values at the positions of a seed; those of a batch of three."""
     return values.reshape(-1)[np.random.default_rng(seed).integers(0, values.size, COUNT)]
+
+
+def require(manifest: Manifest, engine: Engine, chain: Chain, limit: float) -> None:
+    """UserError unless the engine comes within `limit` (PSNR in dB) of PyTorch in FP32.
+
+    chain: an inversion, whose results for the probe images are compared.
+    """
+    from wagi_rt.metrics import psnr_of_all
+
+    what = f"--precision {engine.precision}: {manifest.folder}"
+    known, last = stored(manifest), manifest.inversion.steps[-1]
+    if known is None or last.name not in known.values:
+        raise UserError(f"{what} holds no values to judge it by; use --precision fp32")
+    inputs = images(manifest.size, known.seed)
+    results = [  # one in memory
+        engine.run_chain(chain, {"image": inputs[i : i + 1]})["result"] for i in range(len(inputs))
+    ]
+    found = psnr_of_all(pick(np.concatenate(results), known.seed), known.values[last.name][last.outputs[0]])
+    if not found >= limit:  # written so that NaN fails
+        line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
+        raise UserError(f"{what} {line}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wagi_rt import backends, pictures, probes, sources
+from wagi_rt import backends, measured, pictures, sources
 from wagi_rt import manifest as manifests
 from wagi_rt.chain import EDIT_RESULTS, PREFIX, RESULTS, Chain, Tensors, at_latents, enlarge, reduced
 from wagi_rt.chain import opening as opening_of
@@ -31,9 +31,10 @@ class Session(Closing):
         bundle: str | os.PathLike[str] | None = None,
         choice: EngineChoice = DEFAULT,
         naive: bool = False,
-        editing: bool = False,
+        editing: bool | None = False,
     ) -> None:
-        """See wagi_rt.load. editing: pictures will be opened and edited, so that is what is opened first."""
+        """See wagi_rt.load. editing: pictures will be opened and edited, so that is what is opened first;
+        None: perhaps."""
         backends.check(choice)
         self.manifest = manifests.read(bundle)
         self.naive = naive
@@ -43,18 +44,33 @@ class Session(Closing):
         self.opening = opening_of(*self.manifest.kind)
         edited = edit.yielding(*EDIT_RESULTS, *(f"edit_{name}" for name in full))
         self.edit_chain = edited if naive else self.manifest.edit_chain
+        if choice.precision == backends.AUTO and editing is not False and self.manifest.aligner == "flow":
+            choice = choice._replace(precision=None)  # see `edit`
+        self.choice, self.auto = choice, backends.AUTO in (choice.backend, choice.precision)
+        self.measured = measured.read(self.manifest, choice.threads) if self.auto else None
         self.backend_name, self.engine, self.passed_over = backends.open_engine(
-            self.manifest, choice, self.opening if editing else self.chain
+            self.manifest,
+            choice,
+            self.opening if editing else self.chain,
+            self.chain,
+            self.measured.rows if self.measured else (),
         )
         self._directions: dict[str, Direction] = {}
         self.size, self.resolution = self.manifest.size, self.manifest.resolution
-        if self.engine.limit_psnr_db is not None:
-            self._require_parity(self.engine.limit_psnr_db)
 
     @property
     def precision(self) -> str:
         """The arithmetic that really runs."""
         return self.engine.precision
+
+    @property
+    def reason(self) -> str:
+        """The times by which `auto` chose, as a line; empty where it did not, or none were measured."""
+        if self.measured is None:
+            return ""
+        device = self.engine.device.partition(":")[0]
+        title = measured.Row(self.backend_name, device, self.precision, None).title("")
+        return self.measured.reason(title, self.manifest.precision)
 
     @property
     def description(self) -> str:
@@ -199,23 +215,6 @@ class Session(Closing):
         reduced = self.precision in ("fp16", "bf16")
         advice = "use an fp32 bundle" if reduced else "check the model's training"
         raise UserError(f"the model produced values that are not numbers; {advice}")
-
-    def _require_parity(self, limit: float) -> None:
-        """UserError unless the probe images come out within `limit` (PSNR in dB) of PyTorch in FP32."""
-        from wagi_rt.metrics import psnr_of_all
-
-        what = f"--precision {self.precision}: {self.manifest.folder}"
-        stored = probes.stored(self.manifest)
-        last = self.manifest.inversion.steps[-1]
-        if stored is None or last.name not in stored.values:
-            raise UserError(f"{what} holds no values to judge it by; use --precision fp32")
-        inputs = probes.images(self.size, stored.seed)
-        results = [self.restore(inputs[i : i + 1]).image for i in range(len(inputs))]  # one in memory
-        wanted = stored.values[last.name][last.outputs[0]]
-        found = psnr_of_all(probes.pick(np.concatenate(results), stored.seed), wanted)
-        if not found >= limit:  # written so that NaN fails
-            line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
-            raise UserError(f"{what} {line}")
 
     def close(self) -> None:
         self.engine.close()

@@ -17,7 +17,7 @@ import PIL
 from PIL import Image
 
 from wagi_rt import __version__, decoding, pictures
-from wagi_rt.commands.invert import announce, open_session, require_precision
+from wagi_rt.commands.invert import announce, measure_later, open_session, require_precision
 from wagi_rt.console import put, say
 from wagi_rt.errors import UserError
 from wagi_rt.session import Session
@@ -44,6 +44,7 @@ def bench(args: Namespace, started: float) -> int:
         times = _measure(session, content, args)
         report = _report(session, args, np.array(times) * 1000, cold_start)
     put(json.dumps(report))
+    measure_later(session, args.quiet)
     if not args.quiet:
         latency, rate = report["latency_ms"], report["throughput_ips"]
         say(f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, {rate:.2f} images/s")

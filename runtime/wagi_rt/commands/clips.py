@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wagi_rt import face, faces, pictures, videos
-from wagi_rt.commands.invert import announce, open_session, require_precision
+from wagi_rt.commands.invert import announce, measure_later, open_session, require_precision
 from wagi_rt.commands.jobs import Plan, make_places, refuse_existing
 from wagi_rt.commands.passes import Find, Frame, Passes
 from wagi_rt.commands.preview import Preview
@@ -78,6 +78,7 @@ def edit_clip(args: Namespace, wanted: Wanted) -> int:
             passes.edit(face.shift(session.manifest, wanted), write)
         if preview:
             preview.write()
+    measure_later(session, args.quiet)
     _report(args, passes, args.output or targets[0], face.range_notes(wanted), time.monotonic() - began)
     return 0
 

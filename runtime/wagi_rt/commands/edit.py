@@ -16,6 +16,7 @@ from wagi_rt.commands.invert import (
     announce,
     check_face_options,
     face_finder,
+    measure_later,
     open_session,
     require_precision,
     work,
@@ -86,6 +87,7 @@ def edit(args: Namespace) -> int:
             warm_up(session, min(args.batch, len(plan.jobs)))
         stages = _stages(session, plan.jobs, args, finder, frames(wanted, sweep))
         work(plan.jobs, args.batch, stages, report)
+    measure_later(session, args.quiet)
     return report.end()
 
 

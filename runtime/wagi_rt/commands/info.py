@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from wagi_rt import __version__
+from wagi_rt import __version__, measured
 from wagi_rt.backends import describe
 from wagi_rt.console import put
 from wagi_rt.manifest import Manifest, read
@@ -45,6 +45,10 @@ def _report(manifest: Manifest) -> dict[str, Any]:
         "files": sizes,
         "default": manifest.default,
         "engines": describe(),
+        "auto": [
+            {"threads": one.threads, "created": one.created, "rows": [row._asdict() for row in one.rows]}
+            for one in measured.read_all(manifest)
+        ],
     }
 
 
@@ -67,4 +71,8 @@ def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     for backend, engine in report["engines"].items():
         state = engine["detail"] if engine["available"] else f"not available: {engine['detail']}"
         lines.append(f"backend    {backend:<9} {state}")
-    return lines
+    known = measured.read_all(manifest)
+    for one in known:
+        times = ", ".join(f"{title} {ms:.1f} ms" for title, ms in one.times(manifest.precision).items())
+        lines.append(f"auto       {one.threads} threads: {times} ({one.created})")
+    return lines + ([] if known else ["auto       not measured here; once: wagi-rt tune"])

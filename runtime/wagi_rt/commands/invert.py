@@ -41,6 +41,7 @@ def invert(args: Namespace) -> int:
         if args.warm:
             session.warm_up(min(args.batch, len(plan.jobs)))
         work(plan.jobs, args.batch, _stages(session, plan.jobs, args, finder), report)
+    measure_later(session, args.quiet)
     return report.end()
 
 
@@ -96,10 +97,21 @@ def open_session(args: Namespace, naive: bool = False, editing: bool = False) ->
 
 
 def announce(session: Session) -> None:
-    """Say what runs, and after `--backend auto` what was passed over."""
+    """Say what runs, and with `auto` what was passed over, and by which times it was chosen."""
     for reason in session.passed_over:
-        say(f"--backend auto: not {reason}")
+        say(f"--backend {session.choice.backend}: not {reason}")
+    if session.reason:
+        say(f"note: {session.reason}")
     say(session.description)
+
+
+def measure_later(session: Session, quiet: bool) -> None:
+    """After an `auto` that nothing was measured for: have it measured, for the next time."""
+    if session.auto and session.measured is None:
+        from wagi_rt import tuning
+
+        if (line := tuning.afterwards(session.manifest, session.choice)) and not quiet:
+            say(f"note: {line}")
 
 
 def require_precision(session: Session, half: bool) -> None:

@@ -43,6 +43,18 @@ def _quota(cgroup: Path) -> int | None:
     return max(1, math.ceil(int(quota) / int(period)))
 
 
+def waited() -> float:
+    """Milliseconds that threads of this process could have run and had no CPU, added up over the threads.
+
+    0 on systems that do not tell.
+    """
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # a thread that has ended
+            total += int(path.read_text().split()[1])
+    return total / 1e6
+
+
 def return_blocks(least: int = MEGABYTE) -> None:
     """Have the C library give every freed block of `least` bytes or more back to the system.
 
