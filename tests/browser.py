@@ -16,6 +16,8 @@ OPTIONS = (
     "--disable-gpu", "--disable-dev-shm-usage",
     "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
 )  # fmt: skip
+CODES = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+         "Delete": 46}  # fmt: skip
 
 
 def binary() -> str | None:
@@ -113,9 +115,12 @@ class Browser:
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
     def press(self, key: str) -> None:
-        code = {"End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "Tab": 9}.get(key, 0)
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": CODES.get(key, 0)}
+        if key == "Enter":  # only with its letter does it send a form
+            self.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **told)
+        else:
+            self.call("Input.dispatchKeyEvent", type="rawKeyDown", **told)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def click(self, selector: str) -> None:
         self.run(f"document.querySelector({selector!r}).click()")

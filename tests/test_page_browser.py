@@ -159,6 +159,8 @@ def test_pasted_dropped_and_sampled_photos_come_into_the_strip(tab):
     count = "document.querySelectorAll('#photos li.done').length"
     before, file = tab.run(count), base64.b64encode(SAMPLES[1].read_bytes()).decode()
     tab.run(CARRIED % (file, "pasted", "ClipboardEvent", "paste", "clipboardData"))
+    tab.run("document.querySelector('#text').dispatchEvent(new ClipboardEvent('paste', { bubbles: true }))")
+    assert tab.run("document.querySelector('#fault').textContent") == ""  # where texts are pasted
     tab.run(CARRIED % (file, "dropped", "DragEvent", "drop", "dataTransfer"))
     tab.click("#samples li:nth-child(3) button")
     tab.wait(f"{count} == {before + 3}")
@@ -203,6 +205,7 @@ return [name, [x, y, width, height]];
 def test_the_layout(tab, width, height):
     """Nothing is wider than the screen, nothing covers anything else, the picture is whole."""
     tab.resize(width, height, phone=width < 500)
+    tab.run("scrollTo(0, 0)")  # where it is, the picture stays when the page is scrolled
     boxes = json.loads(str(tab.run(BOXES)))
     assert tab.run("document.documentElement.scrollWidth") <= width
     for name, (x, y, w, h) in boxes.items():
@@ -247,6 +250,7 @@ def test_a_bundle_with_the_papers_aligner_and_no_directions(tmp_path):
         open_photo(tab, SAMPLES[2])
         with wagi_rt.load(bundle, threads=1) as session:
             assert far(saved(tab), session.invert(SAMPLES[2])[0].image) <= LEVELS
+        assert tab.run("getComputedStyle(document.querySelector('#wording')).display") == "none"
         assert "no directions" in str(tab.run("document.querySelector('#sliders').textContent"))
     finally:
         tab.close()

@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 from test_page import bundle, packed, runtime  # noqa: F401  fixtures
 from test_page_arithmetic import blank, evaluated, unpacked  # noqa: F401
 from test_page_browser import ASSETS
+from test_page_wording import settled, typed
 from tiny_bundle import error_line, run_cli
 
 from wagi_rt.faces import models
@@ -188,6 +189,16 @@ def test_a_photo_is_inverted_and_edited_as_by_the_runtime(tab, photo, tmp_path):
     tab.wait("document.querySelector('#status').textContent == 'prints.jpg: faces put back: 2'")
     two = by_runtime("edit", tmp_path / "c.png", "--set", f"skin={strength}", "--faces", "2")
     assert np.abs(saved(tab) - two).max() <= LEVELS
+
+
+def test_all_faces_are_edited_by_a_text(tab, tmp_path):
+    """One is not in the photo any more."""
+    tab.click("#reset")
+    typed(tab, "a smiling woman", "a woman")
+    options = ("--text", "a smiling woman", "--neutral", "a woman", "--faces", "2")
+    wanted = by_runtime("edit", tmp_path / "a.png", *options)
+    assert np.abs(settled(tab, "WaGI, edited").astype(int) - wanted).max() <= LEVELS
+    assert np.abs(wanted - np.asarray(Image.open(PHOTO).convert("RGB"))).max() > 50
 
 
 def test_one_face_is_looked_at_and_edited_by_itself(tab):

@@ -24,7 +24,7 @@ STYLE = "style"  # the space of offsets of styles; "" is W and W+
 _LARGEST = 16_000_000  # bytes of a file; a W+ direction of a 1024 px model has 37 thousand
 _MOST_LETTERS = 200
 # The step along two texts' difference that strength 1 asks for, and the most of any style, in deviations.
-_STEP, _MOST = 0.7, 4.0
+STEP, MOST = 0.7, 4.0
 _TEXTS = ("name", "unit", "generator", "note", "space")
 _KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _REMEDY = "make it again with `python -m wagi.convert` or find it anew"
@@ -217,9 +217,9 @@ def between_texts(
     length = np.linalg.norm(change)
     if not length > 1e-3:
         return None
-    step = table[:, 1:] @ (change / length) * _STEP
+    step = table[:, 1:] @ (change / length) * STEP
     step[np.abs(step) < threshold * np.abs(step).max()] = 0
-    step *= min(1, _MOST / np.abs(step).max())
+    step *= min(1, MOST / np.abs(step).max())
     return (step * table[:, 0]).astype(np.float32)
 
 

@@ -68,12 +68,12 @@ class Texts:
     def warm_up(self) -> None:
         """Read the files and run once, so that the first text finds everything set up."""
         self._run(GRAPH, {"tokens": np.zeros((2, self._reader.context), np.float32)})
-        self._relevance  # noqa: B018 - reads it
+        self.relevance  # noqa: B018 - reads it
 
     def _direction(self, text: str, neutral: str, threshold: float) -> Direction:
         tokens = self.check([text, neutral], threshold)
         features = self._run(GRAPH, {"tokens": tokens})["features"]
-        vector = between_texts(features[0], features[1], self._relevance, threshold)
+        vector = between_texts(features[0], features[1], self.relevance, threshold)
         if vector is None:
             raise UserError(f"text: '{_short(text)}' and '{_short(neutral)}' mean the same to this model", 2)
         unit = f"{_short(text)}, against {_short(neutral)}"
@@ -88,7 +88,7 @@ class Texts:
         return BytePairs(read_merges(path), self.model.context)
 
     @cached_property
-    def _relevance(self) -> np.ndarray:
+    def relevance(self) -> np.ndarray:
         """The bundle's table [C, 1 + F], as `between_texts` reads it. UserError where it does not fit."""
         path = self.manifest.folder / self.model.relevance
         try:

@@ -15,7 +15,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from wagi_rt import files, naive
+from wagi_rt import directions, files, naive, worded
 from wagi_rt.chain import EDIT_RESULTS, Chain, opening
 from wagi_rt.commands import assets
 from wagi_rt.console import say
@@ -23,6 +23,7 @@ from wagi_rt.errors import UserError
 from wagi_rt.faces import detection, models
 from wagi_rt.integrity import external
 from wagi_rt.manifest import Manifest, read
+from wagi_rt.texts import read_merges
 
 SOURCES = Path(__file__).resolve().parent.parent / "page"
 LIMIT = 256 << 20  # characters of a page: browsers hold no much longer texts
@@ -63,6 +64,9 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes], faces: bool = False)
     if faces:
         model["finder"] = _finder()
         contents |= {models.path(one).name: models.path(one).read_bytes() for one in models.MODELS}
+    if manifest.text:
+        model["text"], texts = describe_text(manifest)
+        contents |= texts
     for name in [graph["file"] for graph in model["graphs"].values()] + sorted(manifest.files):
         contents[name] = (manifest.folder / name).read_bytes()
     for direction in model["directions"]:
@@ -77,7 +81,7 @@ def assemble(manifest: Manifest, runtime: dict[str, bytes], faces: bool = False)
     if length > LIMIT:
         raise UserError(
             f"{manifest.folder}: makes a page of {length / 1e6:.0f} MB, browsers open {LIMIT / 1e6:.0f}; "
-            "export with --half-weights, or use a smaller model"
+            f"export with --half-weights{', without --text' if manifest.text else ''}, or use a smaller model"
         )
     return _filled(manifest, model, "\n".join(packed))
 
@@ -94,12 +98,11 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "size": manifest.size,
         "resolution": manifest.resolution,
+        "n_latent": manifest.n_latent,
+        "latents": manifest.latents,
         "inversion": _chain(inversion),
         "edit": _chain(edit),
-        "graphs": {
-            name: {"file": file, "external": sorted(external(manifest.folder / file))}
-            for name, file in graphs.items()
-        },
+        "graphs": {name: _graph(manifest, file) for name, file in graphs.items()},
         "directions": [{**one.facts.facts(), "file": one.file} for one in manifest.directions.values()],
         "far": naive.furthest(manifest.naive_errors),
         "runtimes": {name: dict(zip(("module", "wasm"), build, strict=True)) for name, build in builds},
@@ -113,6 +116,33 @@ def _finder() -> dict[str, Any]:
         for name, model in {"detector": models.DETECTOR, "mesh": models.MESH}.items()
     }
     return {"graphs": graphs, "facts": detection.facts()}
+
+
+def describe_text(manifest: Manifest) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The facts about a bundle's text model, as JSON, and its files by name. UserError for a damaged one."""
+    assert manifest.text
+    found, graph = manifest.text, manifest.graphs[worded.GRAPH]
+    facts = {
+        "name": found.name,
+        "context": found.context,
+        "graphs": {worded.GRAPH: {**_graph(manifest, graph.file), "late": True}},
+        "table": found.relevance,
+        "neutral": worded.NEUTRAL,
+        "threshold": worded.THRESHOLD,
+        "step": directions.STEP,
+        "most": directions.MOST,
+    }
+    table = worded.alone(manifest, "onnx").relevance.astype("<f4")  # no engine opens for it
+    contents = {graph.file: (manifest.folder / graph.file).read_bytes(), found.relevance: table.tobytes()}
+    vocabulary = manifest.folder / found.vocabulary
+    if found.tokens == "words":
+        return {**facts, "words": vocabulary.read_text(encoding="utf-8").split()}, contents
+    merges = "\n".join(map(" ".join, read_merges(vocabulary)))
+    return {**facts, "merges": found.vocabulary}, {**contents, found.vocabulary: merges.encode()}
+
+
+def _graph(manifest: Manifest, file: str) -> dict[str, Any]:
+    return {"file": file, "external": sorted(external(manifest.folder / file))}
 
 
 def _chain(chain: Chain) -> dict[str, Any]:

@@ -10,6 +10,13 @@ export function unload(kind) {
   return found;
 }
 
+/** A file of `unload`. text: base64 of gzip. */
+export async function unpack(text) {
+  const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 /** The samples: [{name, blob}]. */
 export function samples() {
   return Object.entries(unload('sample')).map(([name, text]) => {

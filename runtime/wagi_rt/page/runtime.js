@@ -10,8 +10,8 @@ export async function device(name) {
 /**
  * A function that runs a graph of the page: (graph, inputs by name, or the only one) => outputs by name.
  *
- * build: {module, wasm}, names of files. graphs: name => {file, external}; all are open then, and
- * step(what) is told of each.
+ * build: {module, wasm}, names of files. graphs: name => {file, external, late}; all are open then but those
+ * that are `late`, and step(what) is told of each.
  */
 export async function openRuntime(name, threads, build, graphs, files, step) {
   const source = URL.createObjectURL(new Blob([files[build.module]], { type: 'text/javascript' }));
@@ -20,15 +20,20 @@ export async function openRuntime(name, threads, build, graphs, files, step) {
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = files[build.wasm];
   const sessions = {};
-  for (const [graph, { file, external }] of Object.entries(graphs)) {
-    step(`Opening ${graph}`);
+  const open = async (graph) => {
+    const { file, external } = graphs[graph];
     sessions[graph] = await ort.InferenceSession.create(files[file], {
       executionProviders: [name],
       externalData: external.map((path) => ({ path, data: files[path] })),
       graphOptimizationLevel: 'all',
     });
+  };
+  for (const graph of Object.keys(graphs).filter((graph) => !graphs[graph].late)) {
+    step(`Opening ${graph}`);
+    await open(graph);
   }
   return async (graph, inputs) => {
+    if (!sessions[graph]) await open(graph);
     const named = 'data' in inputs ? { [sessions[graph].inputNames[0]]: inputs } : inputs;
     const feeds = Object.fromEntries(
       Object.entries(named).map(([own, { data, dims }]) => [own, new ort.Tensor('float32', data, dims)]),

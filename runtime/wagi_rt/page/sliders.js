@@ -2,24 +2,26 @@
 
 const STEP = 0.05;
 const UNMEASURED = [-3, 3]; // where a direction does not say in which range it was measured
+let count = 0; // of sliders in the page
 
 /** Sliders in a box. directions: [{name, unit?, range?, note?}]; onchange(strengths) when one is moved. */
 export class Sliders {
   constructor(box, directions, onchange) {
-    this.inputs = directions.map((direction, i) => {
+    this.inputs = directions.map((direction) => {
+      const number = count++;
       const row = box.appendChild(document.createElement('div'));
       row.className = 'slider';
       const [low, high] = direction.range ?? UNMEASURED;
       const label = row.appendChild(document.createElement('label'));
       label.textContent = direction.name.replaceAll('_', ' ');
-      label.htmlFor = `direction-${i}`;
+      label.htmlFor = `direction-${number}`;
       const output = row.appendChild(document.createElement('output'));
       output.htmlFor = label.htmlFor;
       const input = row.appendChild(document.createElement('input'));
       Object.assign(input, { type: 'range', id: label.htmlFor, min: low, max: high, step: STEP, value: 0, disabled: true });
       input.dataset.direction = direction.name;
       const words = row.appendChild(document.createElement('small'));
-      words.id = `unit-${i}`;
+      words.id = `unit-${number}`;
       words.textContent = [direction.unit && `1 is ${direction.unit}`, `${low} to ${high}`].filter(Boolean).join('; ');
       input.setAttribute('aria-describedby', words.id);
       input.addEventListener('input', () => {

@@ -12,7 +12,7 @@ export function listen(open, fault) {
   document.addEventListener('paste', (event) => {
     const files = event.clipboardData?.files ?? [];
     if (files.length) openAll(files);
-    else fault('There is no picture in the clipboard; copy one, or choose a file');
+    else if (!event.target.matches?.('[type=text]')) fault('There is no picture in the clipboard; copy one, or choose a file');
   });
   listenToDrops(openAll, fault);
   listenToCamera(open, fault);

@@ -25,7 +25,7 @@ export class Whole {
   }
 
   get edited() {
-    return this.done.some((face) => face.drawn.some(Boolean));
+    return this.done.some((face) => !face.drawn.empty);
   }
 
   /** True where the pictures are not those of the faces as they are now. */
@@ -34,7 +34,7 @@ export class Whole {
   }
 
   get state() {
-    return JSON.stringify(this.done.map(({ key, fit, drawn }) => [key, fit, drawn]));
+    return JSON.stringify(this.done.map(({ key, fit, drawn }) => [key, fit, drawn.key]));
   }
 
   /**

@@ -24,6 +24,12 @@ export function progress(share, what) {
   $('progress-text').textContent = what;
 }
 
+/** What everything runs on, and why not on something else. */
+export function nameEngine(title, words) {
+  $('engine').textContent = title;
+  $('engine-words').textContent = words;
+}
+
 /** The times of a photo: {name: milliseconds}. */
 export function showTimes(times) {
   for (const cell of document.querySelectorAll('[data-time]')) {

@@ -4,8 +4,10 @@
 import { Alignment, paste } from './alignment.js';
 import { enlarge, meanSquare, walk } from './chain.js';
 import { Detector } from './detection.js';
+import { unpack } from './packed.js';
 import { device, openRuntime } from './runtime.js';
 import { decode, square, toBytes, toFloat, UserError, whole } from './picture.js';
+import { offsets } from './worded.js';
 
 let model; // the page's description of the bundle
 let files; // name => bytes
@@ -14,7 +16,7 @@ const faces = new Map(); // key => what the edits of an opened picture start fro
 
 let opened = { key: null, pixels: null }; // the whole photo that was read last
 
-const CALLS = { load, find, invert, edit, put, forget };
+const CALLS = { load, find, invert, word, edit, put, forget };
 let last = Promise.resolve();
 
 self.onmessage = ({ data: { id, call, args } }) => {
@@ -41,7 +43,8 @@ async function load(build, description, packed) {
   model = description;
   files = {};
   const names = Object.keys(packed);
-  const graphs = build === 'wasm' ? { ...model.graphs, ...model.finder?.graphs } : model.graphs;
+  const more = { ...model.finder?.graphs, ...model.text?.graphs }; // which need no fast engine
+  const graphs = build === 'wasm' ? { ...model.graphs, ...more } : model.graphs;
   const total = names.length + Object.keys(graphs).length;
   let done = 0;
   const step = (what) => postMessage({ progress: { done: done++, total, what } });
@@ -52,12 +55,6 @@ async function load(build, description, packed) {
   }
   run = await openRuntime(build, threads, model.runtimes[build], graphs, files, step);
   return title;
-}
-
-async function unpack(text) {
-  const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** A whole photo: {data: RGBA, width, height}. The last one is kept, since each of its faces asks for it. */
@@ -125,10 +122,23 @@ async function invert(key, blob, name, fit) {
   };
 }
 
-/** An opened picture with more of some attributes. strengths: [number per direction of the bundle]. */
-async function edit(key, strengths) {
+/** The step from the second text to the first, of the latents' length. tokens: [2, context]; texts: their words. */
+async function word(tokens, texts) {
+  const { features } = await run('text', { tokens: { data: tokens, dims: [2, tokens.length / 2] } });
+  const table = new Float32Array(files[model.text.table].buffer);
+  const [rows, width] = model.latents;
+  const step = new Float32Array(rows * width);
+  step.set(offsets(features.data, table, model.text, texts), model.n_latent * width);
+  return step;
+}
+
+/**
+ * An opened picture with more of some attributes. strengths: [number per direction of the bundle]; steps:
+ * [[step, strength]], of those that `word` makes.
+ */
+async function edit(key, strengths, steps) {
   const found = faces.get(key);
-  const edited = { ...found, edit_ws: { data: moved(found.ws.data, strengths), dims: found.ws.dims } };
+  const edited = { ...found, edit_ws: { data: moved(found.ws.data, strengths, steps), dims: found.ws.dims } };
   const given = Object.fromEntries(model.edit.inputs.map((name) => [name, edited[name]]));
   const { found: made, milliseconds } = await timed(model.edit, given);
   const naive = made.edit_naive ?? enlarge(made.edit_naive_r, model.size);
@@ -136,13 +146,13 @@ async function edit(key, strengths) {
 }
 
 /** Latents [n_latent, D] and the steps of all directions, in single precision as the runtime adds them. */
-function moved(ws, strengths) {
+function moved(ws, strengths, steps) {
   const total = new Float32Array(ws.length);
-  strengths.forEach((strength, i) => {
-    const vector = new Float32Array(files[model.directions[i].file].buffer);
+  const vectors = strengths.map((strength, i) => [new Float32Array(files[model.directions[i].file].buffer), strength]);
+  for (const [vector, strength] of [...vectors, ...steps]) {
     const step = vector.map((x) => x * Math.fround(strength));
     for (let k = 0; k < total.length; k++) total[k] += step[k % step.length];
-  });
+  }
   return ws.map((x, k) => x + total[k]);
 }
 
