@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
@@ -299,21 +298,3 @@ def test_a_library_or_a_named_engine_starts_nothing(bundle, photo, monkeypatch):
     wagi_rt.load(bundle.folder, "auto", "cpu").close()
     out = photo.parent / "o.png"
     assert run_cli("invert", photo, "-m", bundle.folder, "-o", out, "--backend", "onnx") == 0
-
-
-@pytest.mark.slow
-def test_whole_runs(tmp_path, bundle, photo):
-    """Processes and engines as they are: the first use ends at once, and the second goes by its times."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "wagi_rt", "invert", photo, "-m", bundle.folder, "--threads", "1"]
-    command += ["--backend", "auto", "--overwrite", "-o", tmp_path / "o.png"]
-    first = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-    assert first.returncode == 0 and "in the background" in first.stderr, first.stderr
-    deadline = time.monotonic() + 60
-    while measured.read(bundle, 1) is None:
-        assert time.monotonic() < deadline, "nothing was kept"
-        time.sleep(0.1)
-    known = measured.read(bundle, 1)
-    assert {row.backend for row in known.rows if row.ms} >= {"onnx"}
-    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-    assert second.returncode == 0 and "note: auto chose " in second.stderr
