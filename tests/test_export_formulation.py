@@ -141,6 +141,16 @@ def test_other_layers() -> None:
         torch.testing.assert_close(other, one, **NETWORK)
 
 
+@pytest.mark.parametrize(("largest", "left"), [(1.0, 0), (1.01, 1)])
+def test_slopes_of_at_most_one_keep_the_bits(largest: float, left: int) -> None:
+    """As PyTorch's prelu, negative slopes and zeros among them; steeper ones stay a PReLU."""
+    module, x = nn.Sequential(nn.PReLU(5)), seeded(2, 5, 6, 6)
+    module[0].weight.data = torch.tensor([-0.5, 0.0, 0.25, 0.9, largest])
+    x[0, :, 0] = 0
+    plain = folded(module)
+    assert layers(plain, nn.PReLU) == left and torch.equal(plain(x), module(x))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_whole_inversion(precision: str) -> None:
     model = small_model()
