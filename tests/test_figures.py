@@ -102,4 +102,4 @@ def test_sheets_of_a_users_pictures(world, tmp_path, capsys):
         assert np.abs(cell(tmp_path / "s.png", line, 0) - expected).max() <= 1
     assert Image.open(tmp_path / "s.png").size == (4 * SIZE, TITLE + 2 * SIZE)
     assert evaluate.main([*words, "--kind", "edit", "--out", str(tmp_path / "s.png")]) == 2
-    assert "--data: true edits are of portraits only" in capsys.readouterr().err
+    assert "--data: has no true edits; give --directions DIR" in capsys.readouterr().err
