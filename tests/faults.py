@@ -302,7 +302,7 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
          "test_clip.py::test_every_layout_gives_the_directly_computed_embedding"),
     ],
     "runtime/wagi_rt/directions.py": [
-        ("step *= min(1, _MOST", "step *= max(1, _MOST",
+        ("step *= min(1, MOST", "step *= max(1, MOST",
          "test_text_edits.py::test_an_edit_by_text_is_pytorchs"),
     ],
     "wagi/networks/style_space.py": [

@@ -116,7 +116,9 @@ class Ways(NamedTuple):
 
 def ways_of(args: argparse.Namespace, model: WaGI, loss: TextLoss, words: Words) -> Ways:
     """The ways that the options ask for. Raises UserError for missing or foreign files."""
-    generator, finds, identities = model.generator, {}, {}
+    generator = model.generator
+    finds: dict[str, Way] = {}
+    identities: dict[str, Any] = {}
     if args.styleclip:
         offsets = _global(args.styleclip, model, loss, words)
         finds[GLOBAL] = lambda ws: generator.space.with_offsets(ws, offsets)
@@ -177,8 +179,8 @@ class Measure:
             ws = torch.cat([model.encode(pair.source) for pair in self.pairs(None, count)])
         edited = torch.cat([find(part) for part in ws.split(BATCH)]).detach()
         share, change = self.reached(edited)
-        about = {"text": self.words.text, "way": name, "reached": share}
-        about["true edit"] = change and change.text
+        named = change.text if change else None
+        about = {"text": self.words.text, "way": name, "reached": share, "true edit": named}
         return [about | row for row in self._measured(edited, change)]
 
     @torch.no_grad()
@@ -217,9 +219,9 @@ class Measure:
         inversion = model.invert(pair.source)
         edited = model.edit(inversion, ws)
         images = {NAIVE: (inversion.naive, edited.naive), SHIPPED: (inversion.image, edited.image)}
-        shown = {row: tuple(map(eight_bit, both)) for row, both in images.items()}
+        shown = {row: (eight_bit(before), eight_bit(after)) for row, (before, after) in images.items()}
         truth = {TRUE: (pair.source, pair.edited), COPY: (pair.source, pair.source)}
-        return {**truth, **shown} if self.edits else shown  # type: ignore[dict-item]
+        return {**truth, **shown} if self.edits else shown
 
     def _values(self, pair: Pair, before: Tensor, after: Tensor) -> dict[str, Tensor]:
         judge = self.judge
