@@ -32,12 +32,18 @@ def seconds(text: str) -> float:
     return value
 
 
-def number(text: str) -> float:
+def finite(text: str) -> float | None:
+    """The number that a text says; None for no number and for infinite ones."""
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def number(text: str) -> float:
+    value = finite(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
     return value
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from argparse import Namespace
 from collections.abc import Mapping
 
-from wagi_rt import worded
+from wagi_rt import values, worded
 from wagi_rt.commands.sources import ByText
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
@@ -38,11 +37,8 @@ class Wording:
             return None
         strength = self._args.text_strength
         if given := cells.get(STRENGTH):
-            try:
-                strength = float(given)
-            except ValueError:
-                strength = math.nan
-            if not math.isfinite(strength):
+            strength = values.finite(given)
+            if strength is None:
                 raise UserError(f"{STRENGTH} {given}: must be a number", status=2)
         return ByText(text, cells.get(NEUTRAL) or self._neutral, strength, self._threshold)
 

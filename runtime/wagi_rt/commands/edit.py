@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wagi_rt import decoding, directions, face, latents, manifest, videos
+from wagi_rt import decoding, directions, face, latents, manifest, values, videos
 from wagi_rt.commands.animations import SUFFIXES, write_animation
 from wagi_rt.commands.invert import (
     announce,
@@ -202,11 +202,8 @@ def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str, str]]:
 
 
 def _strength(option: str, text: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = values.finite(value)
+    if number is None:
         raise UserError(f"{option} {text}: the strength must be a number", status=2)
     return number
 
