@@ -106,6 +106,20 @@ def test_bands_obey_theorem_1(world):
     assert (world / "out" / "bands.png").is_file()
 
 
+def test_the_wavelet_loss_alone(world, capsys):
+    """C at weight 0 is table 2's B, at the default C; neither is trained again. D changes, too."""
+    before = runs(world)
+    assert command(world, "wave-loss", "--weights", "0,0.1", "--budgets", "1") == 0
+    lines = {(line["row"], line["lambda_wave"]): line for line in result(world, "wave-loss")["rows"]}
+    table = {row["row"]: row for row in result(world, "table2")["rows"][2:]}
+    for letter, weight, same in (("C", 0.0, "B"), ("C", 0.1, "C"), ("D", 0.1, "D")):
+        assert lines[letter, weight]["runs"] == table[same]["runs"]
+    assert len(runs(world)) == len(before) + 1  # D without
+    assert lines["D", 0.0]["L2"] != lines["D", 0.1]["L2"]
+    assert command(world, "wave-loss", "--weights", "0,-1") == 2
+    assert "error: --weights 0,-1: write numbers from 0" in capsys.readouterr().err
+
+
 def test_bands_of_given_models_are_those_of_the_table(world, tmp_path):
     """--model measures what is there, an encoder alone too, and trains nothing."""
     runs_of = {row["row"]: row["runs"][0] for row in result(world, "table2")["rows"][2:]}

@@ -8,6 +8,7 @@ EXPERIMENTS: dict[str, str] = {
     "table2": "wagi.experiments.table2",
     "table3": "wagi.experiments.table3",
     "table4": "wagi.experiments.table4",
+    "wave-loss": "wagi.experiments.wave_loss",
     "bands": "wagi.experiments.bands",
     "paper": "wagi.experiments.paper",
     "figure1": "wagi.experiments.figure1",
