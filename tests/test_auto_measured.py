@@ -121,6 +121,24 @@ def test_engines_of_a_small_model_take_turns_and_all_are_closed(bundle):
     )
 
 
+def test_engines_far_apart_need_fewer_turns(bundle):
+    """4 where each takes 1.25 times as long as the next faster one; 6 where any two are nearer."""
+    for times, turns in (((25.0, 20.0, 32.0), 4), ((25.0, 20.5, 32.0), 6), ((20.0, 32.0, 39.0), 6)):
+        onnx, openvino, bf16 = times
+        names = ("onnx_cpu", "openvino_cpu", "openvino_bf16")
+        fakes = Fakes(onnx_cpu=onnx, openvino_cpu=openvino, openvino_bf16=bf16)
+        measure(bundle, fakes)
+        assert [fakes.log.count(name) for name in names] == [turns] * 3
+
+
+def test_a_look_for_a_gpu_holds_up_no_process(bundle):
+    """Whether there is a driver takes a tenth of a second to say; the CPU's engines open meanwhile."""
+    fakes = Fakes(openvino_cpu=14.0, onnx_cpu=19.0)
+    measure(bundle, fakes)
+    started = [name.removeprefix("start ") for name in fakes.log if name.startswith("start")]
+    assert started == ["openvino_cpu", "onnx_cpu", "openvino_bf16", "trt_cuda", "onnx_cuda"]
+
+
 def test_what_fails_its_parity_check_or_crashes_is_a_line_and_never_chosen(bundle):
     fakes = Fakes(openvino_bf16=FAILED, openvino_cpu=[5.0, "its process was ended by SIGSEGV"], onnx_cpu=20.0)
     rows = measure(bundle, fakes)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -28,8 +29,10 @@ from wagi_rt.manifest import Manifest
 from wagi_rt.measured import Row
 
 BUDGET = 120.0  # seconds for all engines together; after them nothing more is tried
-# Turns end after so many, or after so many seconds and the least number of them; later where times scatter.
+# Turns end after so many, or after so many seconds and the least number of them; later where times scatter,
+# and earlier where each engine takes so many times as long as the next faster one.
 _TURNS, _LEAST, _SECONDS, _LONGEST = 6, 2, 1.0, 4.0
+_FEW, _APART = 4, 1.25
 _ALIKE, _WAITING = 1.05, 0.1  # two runs; the share of a run that its threads may wait for a CPU
 _AGAIN = 3600.0  # seconds after which a machine that was busy may be tried again
 _GENTLY = 10  # the niceness of what nobody waits for
@@ -162,7 +165,7 @@ class _Turns:
         # (ms, ms of waiting) of each run, the best first
         self._runs: dict[EngineChoice, list[tuple[float, float]]] = {one: [] for one in group}
         with ExitStack() as closing:
-            for one in group:
+            for one in sorted(group, key=_looks_for_a_gpu):
                 with self._noting(one):
                     self._trials[one] = launch(one)
                     closing.callback(self._trials[one].close)
@@ -179,6 +182,7 @@ class _Turns:
                     self._runs[one] = sorted([*self._runs[one], self._trials[one].run(end - clock())])
             turns, spent = turns + 1, clock() - began
             enough = turns >= _TURNS or (turns >= _LEAST and spent >= _SECONDS)
+            enough = enough or (turns >= _FEW and self._apart)
             if clock() >= end or (enough and (self.steady or spent >= _LONGEST)):
                 break
 
@@ -201,11 +205,22 @@ class _Turns:
         )
 
     @property
+    def _apart(self) -> bool:
+        """True when no two engines are so near one another that further runs could change their order."""
+        best = sorted(runs[0][0] for one, runs in self._runs.items() if one not in self._failed)
+        return all(slower >= _APART * faster for faster, slower in pairwise(best))
+
+    @property
     def rows(self) -> dict[EngineChoice, Row]:
         return {
             one: _row(one, error=self._failed[one]) if one in self._failed else _row(one, runs[0][0])
             for one, runs in self._runs.items()
         }
+
+
+def _looks_for_a_gpu(choice: EngineChoice) -> bool:
+    """True where a look for a driver comes before its process: a tenth of a second, while others begin."""
+    return parse_device(choice.device or "cpu")[0] == "cuda"
 
 
 def _row(choice: EngineChoice, ms: float | None = None, error: str = "") -> Row:
