@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.sheet_pixels import cells
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.data import to_float, to_uint8
@@ -119,7 +119,7 @@ def test_figure_5(world, model, tmp_path, capsys):
     """Cells are the input and the ways to edit it; strengths stay within the measured range."""
     assert command(world, "figure5", tmp_path / "figure.png", "--set", "skin=-1", "no-attribute=0.5") == 0
     assert "2 of the paper's 7 attributes; not shown: yaw, pitch" in capsys.readouterr().out
-    sheet = np.asarray(Image.open(tmp_path / "figure.png"))
+    sheet = cells(tmp_path / "figure.png", left=TITLE)
     assert sheet.shape == (TITLE + 4 * SIZE, TITLE + 2 * SIZE, 3)
     index = next(k for k in range(99) if dataset.portrait(SEED, k).skin >= 0.5)
     source = to_float(render(dataset.portrait(SEED, index), SIZE))[None]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from sheet_pixels import cells
 from training_helpers import assert_same_bits, write_portraits
 
 from wagi import checkpoint, evaluate
@@ -165,14 +165,15 @@ def test_figures_6_and_10_draw_the_tables_models(world):
     assert runs(world).keys() == before.keys()
     images = heldout.load_images(str(world / "test"), 32)
     for name, table, label, row, column in (
-        ("figure6", "table2", "C", 2, 4 + TITLE / 32), ("figure10", "table3", "(g)", 0, 4)
+        ("figure6", "table2", "C", 2, 4), ("figure10", "table3", "(g)", 0, 4)
     ):  # fmt: skip
         line = next(line for line in result(world, table)["rows"] if line["row"].startswith(label))
         with torch.no_grad():
             model = checkpoint.load_model(world / "runs" / line["runs"][0] / "checkpoint.pt")
             expected = to_uint8(model.invert(images).image[0])
-        sheet = np.asarray(Image.open(world / "out" / f"{name}.png"))
-        top, left = TITLE + 32 * row, int(32 * column)
+        labels = TITLE if name == "figure6" else 0
+        sheet = cells(world / "out" / f"{name}.png", left=labels)
+        top, left = TITLE + 32 * row, labels + 32 * column
         assert np.abs(sheet[top : top + 32, left : left + 32].astype(int) - expected).max() <= 1
     assert sheet.shape == (TITLE + 5 * 2 * 32, (1 + 4) * 32, 3)
 

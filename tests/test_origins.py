@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from sheet_pixels import cells
 from training_helpers import save_tiny_model
 
 from wagi import checkpoint, evaluate
@@ -65,7 +65,7 @@ def test_the_sheet(tmp_path):
     out, pairs = tmp_path / "origins.png", tmp_path / "pairs"
     command = ["origins", "--model", str(tmp_path / "flow.pt"), "--out", str(out), "--pairs", str(pairs)]
     assert evaluate.main([*command, "--seed", str(SEED), "--edits", "yaw+0.3", "skin+0.4"]) == 0
-    pixels = np.asarray(Image.open(out))
+    pixels = cells(out, left=TITLE)
     assert pixels.shape == (TITLE + 2 * SIZE, TITLE + 7 * SIZE, 3)
     model = checkpoint.load_model(tmp_path / "flow.pt")
     pair = next(batches(Pairs(pairs, SEED, SIZE, 1)(parse_edit("skin+0.4")), 1))

@@ -21,13 +21,15 @@ CELLS = [
 ROWS = [cells for cells in CELLS if cells[0] != "of the paper"]
 WORDS = [word for word in re.findall(r"`([^`]+)`", "\n".join(" ".join(cells) for cells in ROWS))]
 LINES = sorted({word for word in WORDS if word.startswith(("python ", "wagi-rt "))})
-TABLES = re.search(r"`\$TABLES` stands for\s+`([^`]+)`", PAGE)
+SHORT = {name: re.search(rf"`\${name}` +(?:stands )?for\s+`([^`]+)`", PAGE) for name in ("TABLES", "TABLE1")}
 
 
 def parse(line: str) -> None:
     """argparse takes the words; SystemExit when it does not."""
-    assert TABLES
-    words = shlex.split(line.replace("$TABLES", TABLES[1]))
+    for name, found in SHORT.items():
+        assert found, name
+        line = line.replace(f"${name}", found[1])
+    words = shlex.split(line)
     if words[:3] == ["python", "-m", "wagi.evaluate"] and words[3] in EXPERIMENTS:
         importlib.import_module(EXPERIMENTS[words[3]]).parser().parse_args(words[4:])
         return

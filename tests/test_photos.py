@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.sheet_pixels import cells
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.experiments import photos, ways
@@ -64,7 +65,7 @@ def rounded(images):
 
 
 def cell(path, line, column, left=0):
-    sheet = np.asarray(Image.open(path).convert("RGB"), int)
+    sheet = cells(path, left=left).astype(int)
     return sheet[TITLE + line * SIZE :][:SIZE, left + column * SIZE : left + (column + 1) * SIZE]
 
 

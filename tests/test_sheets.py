@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.sheet_pixels import cells
 from tests.training_helpers import save_tiny_model
 from wagi import checkpoint, evaluate
 from wagi.data import open_dataset, to_uint8
@@ -31,7 +32,7 @@ def models(tmp_path_factory):
 
 
 def pixels_of(path):
-    return np.asarray(Image.open(path).convert("RGB"))
+    return cells(path)
 
 
 def cell(sheet, line, column):
@@ -42,7 +43,9 @@ def cell(sheet, line, column):
 def test_a_comparison_shows_every_image_once():
     """Five images in two blocks: three lines, then two and a white one."""
     images = torch.rand(5, 3, SIZE, SIZE) * 2 - 1
-    sheet = comparison({"one": images, "two": -images}, repeat=2)
+    whole = comparison({"one": images, "two": -images}, repeat=2)
+    sheet = cells(whole)
+    assert (whole[TITLE:] == sheet[TITLE:].repeat(3, 0).repeat(3, 1)).all()  # 96 px: titles can be read
     assert sheet.shape == (TITLE + 3 * SIZE, 4 * SIZE, 3)
     for k in range(5):
         expected = (images[k].permute(1, 2, 0).numpy() + 1) * 127.5
@@ -97,7 +100,7 @@ def test_samples(models, tmp_path):
         images = generator(generator.broadcast(w)).clamp(-1, 1)
     assert rows[0]["l2"] == pytest.approx(float((images - batch["image"]).square().mean()), rel=1e-4)
     assert rows[4]["l2"] == rows[4]["l2 not turned"]  # yaw 0 is not turned
-    assert pixels_of(tmp_path / "samples.png").shape == (SIZE, 3 * SIZE, 3)
+    assert Image.open(tmp_path / "samples.png").size == (3 * SIZE, SIZE)
     assert pixels_of(tmp_path / "samples-yaw.png").shape == (TITLE + 2 * SIZE, 7 * SIZE, 3)
 
 

@@ -118,6 +118,18 @@ class NaiveInverter(nn.Module):
         naive = self.image(images)
         return naive, naive
 
+    def edited(self, images: Tensor, ws_edit: Tensor) -> Tensor:  # => N,3,S,S, not clamped
+        """Images edited to latents [N, n_latent, style_dim], as the system's own paper edits."""
+        return self.generator(ws_edit)
+
+
+class Refinement(NamedTuple):
+    """One step of HyperStyle: the latents that E0 gave, the weights' offsets so far, what they show."""
+
+    ws: Tensor  # [N, n_latent, style_dim]
+    offsets: Offsets  # empty before the first step
+    image: Tensor  # [N, 3, S, S], not clamped
+
 
 class HyperInverter(NaiveInverter):
     """HyperStyle: E0's latents, and a generator whose weights are refined for each image in `hyper_steps`."""
@@ -143,24 +155,30 @@ class HyperInverter(NaiveInverter):
 
         return torch.vmap(one)(ws, offsets)
 
-    def refinements(self, images: Tensor) -> Iterator[Tensor]:
-        """The naive image, then the image after each step. Gradients stay inside a step."""
+    def refinements(self, images: Tensor) -> Iterator[Refinement]:
+        """The naive inversion, then what each step makes of it. Gradients stay inside a step."""
+        offsets: Offsets = {}
         with torch.no_grad():
             ws = self.encode(images)
             shown = self.generator(ws)
-        yield shown
-        images, offsets = self.reduced(images), {}
+        yield Refinement(ws, offsets, shown)
+        images = self.reduced(images)
         for _ in range(self.hyper_steps):
             pair = torch.cat([images, area_resize(shown.detach(), self.resolution)], dim=1)
             added = self.hypernetwork(pair)
             offsets = {name: offsets[name].detach() + x if offsets else x for name, x in added.items()}
             shown = self.render(ws, offsets)
-            yield shown
+            yield Refinement(ws, offsets, shown)
 
     def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The naive and the refined inversion."""
         naive, *_, final = self.refinements(images)
-        return naive, final
+        return naive.image, final.image
+
+    def edited(self, images: Tensor, ws_edit: Tensor) -> Tensor:
+        """The edited latents' image by the generator that was refined for the images themselves."""
+        *_, final = self.refinements(images)
+        return self.render(ws_edit, final.offsets)
 
 
 class WaGI(NaiveInverter):
@@ -243,6 +261,10 @@ class WaGI(NaiveInverter):
         """The naive and the fused inversion."""
         found = self.invert(images)
         return found.naive, found.image
+
+    def edited(self, images: Tensor, ws_edit: Tensor) -> Tensor:
+        """The papers' edit, which trusts the whole residual."""
+        return self.edit(images, ws_edit, faded=False).image
 
     def edit(
         self,

@@ -47,18 +47,32 @@ class Optimiser(nn.Module):
         super().__init__()
         self.generator, self.loss = generator.requires_grad_(False), loss
         self.latent_steps, self.tuning_steps = latent_steps, tuning_steps
+        self.resolution = min(256, generator.size)
+
+    def encode(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
+        """The latents that optimisation finds, one of W in every layer."""
+        with torch.inference_mode(False), torch.enable_grad():
+            targets = images.clone()  # what was made in inference mode takes no part in gradients
+            w = optimise_latents(self.generator, targets, self.loss, self.latent_steps)
+            return self.generator.broadcast(w).detach()
 
     def results(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The optimised latents' images, and those of the tuned generators; [N, 3, S, S], not clamped."""
-        with torch.inference_mode(False), torch.enable_grad():
-            w = optimise_latents(self.generator, images, self.loss, self.latent_steps)
-            ws = self.generator.broadcast(w)
-            naive = self.generator(ws)
-            if not self.tuning_steps:
-                return naive, naive
-            each = zip(ws.split(1), images.split(1), strict=True)
-            return naive, torch.cat([self._tuned(w, image) for w, image in each])
+        ws = self.encode(images)
+        naive = self.generator(ws)
+        return naive, self._shown(images, ws, ws) if self.tuning_steps else naive
 
-    def _tuned(self, ws: Tensor, image: Tensor) -> Tensor:
-        tuned = tune_generator(self.generator, ws, image, self.loss, self.tuning_steps)
-        return tuned(ws)
+    def edited(self, images: Tensor, ws_edit: Tensor) -> Tensor:  # => N,3,S,S, not clamped
+        """Edited latents [N, n_latent, style_dim] by the generators that were tuned for the images."""
+        if not self.tuning_steps:
+            return self.generator(ws_edit)
+        return self._shown(images, self.encode(images), ws_edit)
+
+    def _shown(self, images: Tensor, ws: Tensor, ws_edit: Tensor) -> Tensor:
+        """Latents `ws_edit` by generators tuned so that `ws` show the images."""
+        found = []
+        with torch.inference_mode(False), torch.enable_grad():
+            for one, target, edit in zip(ws.split(1), images.clone().split(1), ws_edit.split(1), strict=True):
+                tuned = tune_generator(self.generator, one, target, self.loss, self.tuning_steps)
+                found.append(tuned(edit.clone()).detach())
+        return torch.cat(found)

@@ -18,6 +18,7 @@ EXPERIMENTS: dict[str, str] = {
     "figure9": "wagi.experiments.figure9",
     "figure10": "wagi.experiments.figure10",
     "figure11": "wagi.experiments.figure11",
+    "figure12": "wagi.experiments.figure12",
     "edit": "wagi.experiments.edit",
     "edits": "wagi.experiments.edits",
     "texts": "wagi.experiments.texts",

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from wagi.errors import UserError, option
 from wagi.experiments import ablation, rows, tables
 from wagi.experiments.heldout import BANDS, Means, Pictures, compare, eight_bit
+from wagi.experiments.models import Inverter, add_models, models_of, size_of
 from wagi.experiments.networks import files_of, names_of, networks
-from wagi.experiments.sheet import load_inverter, named_models, size_of
 from wagi.experiments.tables import cell, new_figure, spread
 from wagi.metrics import Metric
-from wagi.model import NaiveInverter, area_resize
+from wagi.model import area_resize
 
 NORMS = {"L2": "bands_l2", "L1": "bands_l1"}
 Methods = dict[str, tuple[list[dict], str]]  # name -> scores, one per seed, and which side of them
@@ -26,13 +27,10 @@ def parser() -> argparse.ArgumentParser:
     p = ablation.base_parser(
         "bands",
         "Figures 2b and 7: mean error of each Haar sub-band and level of naive, HFGI and WaGI, "
-        "trained as in table 2, or of any --model.",
+        "trained as in table 2, or of any --model or the systems of --table1, over its seeds.",
         trains=False,
     )
-    p.add_argument(
-        "--model", nargs="+", default=[], metavar="NAME=CKPT",
-        help="measure these checkpoints with an encoder instead, and train nothing",
-    )  # fmt: skip
+    add_models(p, "; measured instead, and nothing is trained", table=False)
     p.add_argument(
         "--hfgi", choices=("A", "B"), default="A",
         help="the HFGI-style configuration: A on StyleGAN2 (default), B on the same SWAGAN as WaGI",
@@ -42,16 +40,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     title = "Figures 2b and 7: errors by sub-band"
-    if args.model:
-        models = named_models(args.model, load_inverter)
-        size = size_of(models)
-        with option("--test"):
-            pictures = Pictures(args.test, size)
-        judges = networks(files_of(args), args.standins)
-        methods = {
-            name: ([{"final": errors(model, pictures, judges)}], "final") for name, model in models.items()
-        }
-        meta = {"title": title, "held-out data": f"{args.test} at {size} px", "models": ", ".join(args.model)}
+    if args.model or args.table1:
+        methods, meta = measured(args)
+        meta = {"title": title, **meta}
     else:
         study = ablation.Study.of(args)
         methods, meta = trained(study, args.hfgi), ablation.facts(study, title)
@@ -60,6 +51,23 @@ def run(args: argparse.Namespace) -> None:
     columns = ["method", "norm", "level", "LL", "LH", "HL", "HH", RATIO]
     print(tables.write_report(args.out, "bands", lines, columns, {**meta, "notes": said}))
     tables.write_figure(args.out, "bands", figure(lines, list(methods)))
+
+
+def measured(args: argparse.Namespace) -> tuple[Methods, dict[str, str]]:
+    """The models that were named, or Table 1's systems over their seeds, all at one size; and about them."""
+    models = models_of(args, None)
+    first = {name: each[0] for name, each in models.items()}
+    size, common = size_of(first), min(model.resolution for model in first.values())
+    with option("--test"):
+        pictures = Pictures(args.test, size)
+    judges = networks(files_of(args), args.standins)
+    every = [(name, model) for name, each in models.items() for model in each]
+    methods: Methods = {name: ([], "final") for name in models}
+    for name, model in tqdm(every, "bands", disable=None):
+        methods[name][0].append({"final": errors(model, pictures, judges, common)})
+    seeds = ", ".join(f"{name} ({len(each)} seeds)" for name, each in models.items())
+    where = f"{args.test} at {size} px, measured at {common} px"
+    return methods, {"held-out data": where, "models": ", ".join(args.model) or seeds}
 
 
 def trained(study: ablation.Study, letter: str) -> Methods:
@@ -75,13 +83,11 @@ def trained(study: ablation.Study, letter: str) -> Methods:
 
 
 @torch.inference_mode()
-def errors(model: NaiveInverter, pictures: Pictures, judges: dict[str, Metric]) -> dict:
-    """Mean errors of each band and level of a model's inversions of pictures, and by networks, at R px."""
+def errors(model: Inverter, pictures: Pictures, judges: dict[str, Metric], size: int) -> dict:
+    """Mean errors of each band and level of a model's inversions of pictures, and by networks, at size px."""
     means = Means()
     for batch in pictures:
-        result, target = (
-            area_resize(x, model.resolution) for x in (eight_bit(model.results(batch)[1]), batch)
-        )
+        result, target = (area_resize(x, size) for x in (eight_bit(model.results(batch)[1]), batch))
         means.add(compare(result, target, judges))
     return means()
 

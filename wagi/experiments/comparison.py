@@ -12,14 +12,18 @@ from wagi.errors import UserError
 from wagi.files import beside
 
 TITLE = 22  # pixels above a column
+LEAST = 96  # pixels of a column, so that its title can be read: smaller pictures are enlarged
 
 
 def comparison(columns: Mapping[str, Tensor], repeat: int = 1) -> np.ndarray:
     """One titled column per entry, one line per image; `repeat` > 1 folds the lines into that many blocks.
 
-    columns: title -> images [N, 3, S, S]; all N are equal. => uint8 [H, W, 3].
+    columns: title -> images [N, 3, S, S]; all N are equal. Those below LEAST are drawn with every pixel as a
+    block. => uint8 [H, W, 3].
     """
     pictures = np.stack([to_uint8(images) for images in columns.values()], axis=1)  # N,C,S,S,3
+    scale = -(-LEAST // pictures.shape[2])
+    pictures = pictures.repeat(scale, 2).repeat(scale, 3)
     n, width, size = pictures.shape[:3]
     lines = -(-n // repeat)
     sheet = np.full((TITLE + lines * size, repeat * width * size, 3), 255, np.uint8)

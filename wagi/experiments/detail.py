@@ -20,9 +20,9 @@ from wagi.editing.counterfactuals import Pair, Pairs, batches
 from wagi.errors import option
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.heldout import Means, eight_bit
+from wagi.experiments.models import named_models
 from wagi.experiments.networks import standin_metrics
 from wagi.experiments.regions import RegionMeans, masks
-from wagi.experiments.sheet import named_models
 from wagi.experiments.tables import write_report
 from wagi.model import WaGI
 from wagi.networks.flow_alignment import FlowAligner

@@ -1,10 +1,10 @@
 """Figure 1: inversions of noisy pictures, zoomed to where the naive inversion loses most.
 
 python -m wagi.evaluate figure1 --model e4e=E.pt HFGI=A.pt WaGI=D.pt --noise 0.1 --out OUT
+python -m wagi.evaluate figure1 --table1 OUT/table1.json --runs RUNS --out OUT
 
 The pictures with seeded Gaussian noise are what every model gets and is compared with: an inversion that
-keeps high frequencies keeps the noise too. --noise 0 takes the pictures as they are. A model that is alone
-stands beside its own naive inversion.
+keeps high frequencies keeps the noise too. --noise 0 takes the pictures as they are.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from wagi.errors import UserError, option
 from wagi.experiments import tables
 from wagi.experiments.comparison import comparison, write_picture
 from wagi.experiments.heldout import PIXEL_METRICS, add_pictures, eight_bit, load_images
-from wagi.experiments.sheet import load_inverter, named_models
+from wagi.experiments.models import Inverter, add_models, one_each, size_of
 from wagi.experiments.zooms import lost, worst
 from wagi.metrics import METRICS
-from wagi.model import NaiveInverter, area_resize
+from wagi.model import area_resize
 
 NOISE_SEED = 0
 
@@ -31,9 +31,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--model", required=True, nargs="+", metavar="[NAME=]CKPT", help="checkpoints with an encoder"
-    )
+    add_models(p, "; one alone stands beside its naive inversion")
     add_pictures(p)
     p.add_argument(
         "--noise", type=float, default=0.1, metavar="SIGMA",
@@ -50,7 +48,7 @@ def noisy(images: Tensor, sigma: float) -> Tensor:
 
 
 @torch.no_grad()
-def columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
+def columns(models: dict[str, Inverter], images: Tensor) -> dict[str, Tensor]:
     """Title -> images [N, 3, S, S]: input, the naive inversion of a model that is alone, inversions."""
     found = {}
     for name, model in models.items():
@@ -64,17 +62,16 @@ def columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tenso
 def run(args: argparse.Namespace) -> None:
     if args.noise < 0:
         raise UserError(f"--noise {args.noise:g}: must be 0 or more", 2)
-    models = named_models(args.model, load_inverter)
-    first = next(iter(models.values()))
+    models = one_each(args)
+    size = size_of(models)
     with option("--data"):
-        images = load_images(args.data, first.generator.size, args.count)
+        images = load_images(args.data, size, args.count)
     images = noisy(images, args.noise)
     shown = columns(models, images)
-    zoom = worst(lost(first, images))
+    zoom = worst(lost(next(iter(models.values())), images))
     pairs = {title: torch.stack([x, zoom(x)], 1).flatten(0, 1) for title, x in shown.items()}
     write_picture(args.out / "figure1.png", comparison(pairs))
-    size = min(256, first.generator.size)
-    lines = []
+    size, lines = min(256, size), []
     for name in list(shown)[1:]:
         x, y = (area_resize(each, size) for each in (shown[name], images))
         lines.append({"model": name, **{m: float(METRICS[m](x, y).mean()) for m in PIXEL_METRICS}})

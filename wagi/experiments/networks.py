@@ -10,7 +10,7 @@ from wagi.standins import model
 FILES = ("lpips_trunk", "lpips_linear", "arcface")
 
 
-def add_networks(parser: argparse.ArgumentParser, standins: str = "") -> None:
+def add_networks(parser: argparse.ArgumentParser | argparse._ArgumentGroup, standins: str = "") -> None:
     """The options of the networks; `standins`: the help of --standins, which is left out without one."""
     add = parser.add_argument
     add("--lpips-trunk", type=Path, metavar="FILE", help="public AlexNet weights for LPIPS")

@@ -26,7 +26,6 @@ from wagi.files import write_text
 
 PORTRAITS = 48  # rendered for training where --data is not given
 BOUNDS = ("naive inversion (E0)", "latent optimisation", "PTI", "IntereStyle's loss")
-BASELINES = ("pSp", "e4e", "ReStyle (e4e)", "HyperStyle", "HFGI", "WaGI")
 HFGI = ("HFGI (lf=7)", "HFGI (lf=7,9,11)")
 VERDICTS = {True: "yes", False: "no", None: "-"}
 PAPERS, NAIVE = "WaGI, nothing faded (the paper)", "naive edit"
@@ -105,14 +104,28 @@ class Paper:
         """Those of whatever draws them."""
         return [*self.rows(), "--test", self.args.pictures]
 
-    def models(self, names: tuple[str, ...] = BASELINES) -> list[str]:
-        """NAME=CHECKPOINT of table 1's rows, seed 0."""
+    def models(self) -> list[str]:
+        """The options of whatever shows table 1's systems."""
+        return ["--table1", str(self.out / "table1.json"), "--runs", str(self.runs)]
+
+    def edits(self, name: str) -> list[str]:
+        """Those of figures of edits, which are of rendered portraits: the truth is known of no other."""
+        kind, _, rest = self.args.pictures.partition(":")
+        seed = ["--seed", rest.partition(":")[0]] if kind == "portraits" else []
+        return [*self.models(), *seed, "--out", str(self.out / f"{name}.png")]
+
+    def trained(self) -> dict[str, list[str]]:
+        """Row of table 1 -> its runs."""
         lines = json.loads((self.out / "table1.json").read_text())["rows"]
-        runs = {line["row"]: line["runs"][0] for line in lines if line["runs"]}
-        return [f"{name}={self.runs / runs[name] / 'checkpoint.pt'}" for name in names]
+        return {line["row"]: line["runs"] for line in lines}
 
     def wagi(self) -> str:
-        return self.models(("WaGI",))[0].partition("=")[2]
+        """The checkpoint of table 1's WaGI, seed 0."""
+        return str(self.runs / self.trained()["WaGI"][0] / "checkpoint.pt")
+
+    def key(self, words: list[str]) -> str:
+        """A name for what these words make: other runs of table 1's systems make another figure."""
+        return digest([words, self.trained()] if "--table1" in words else words)
 
 
 Words = Callable[[Paper], list[str]]
@@ -146,18 +159,20 @@ STEPS = (
           Claim("wavelets at l_w = 11 beat features there",
                 less("L2", "WaGI (lf=7,9 and lw=11)", "WaGI (lf=7,9,11)")))),
     Step("Figure 1: a noisy picture", "figure1",
-         lambda p: ["--model", *p.models(), "--data", p.args.pictures], (EYE,)),
+         lambda p: [*p.models(), "--data", p.args.pictures], (EYE,)),
     Step("Figure 2a: bands of a picture", "figure2a", lambda p: ["--data", p.args.pictures],
          (Claim("for the eye: LL has the coarse picture, LH, HL and HH edges"),)),
     Step("Figures 2b and 7: errors by band", "bands",
-         lambda p: ["--model", *p.models(), "--test", p.args.test, *p.judges()],
+         lambda p: [*p.models(), "--test", p.args.test, *p.judges()],
          (Claim("WaGI has the least error in each high band", bands),
           Claim("L1 of LL is around 30 times that of the high bands", thirty))),
-    Step("Figures 4 and 12: inversions", "sheet",
-         lambda p: ["--model", *p.models(), "--data", p.args.pictures, "--blocks", "1"]
+    Step("Figure 4: inversions", "sheet",
+         lambda p: [*p.models(), "--data", p.args.pictures, "--blocks", "1"]
          + ["--out", str(p.out / "figure4.png")],
          (EYE,), "figure4.png"),
-    Step("Figures 5 and 12: edits against the truth", "edit",
+    Step("Figure 5: edits", "figure5", lambda p: p.edits("figure5"),
+         (Claim("for the eye: WaGI edits and keeps details, HFGI and the others do not do both"),)),
+    Step("Figures 5 and 12: WaGI's edits against the truth", "edit",
          lambda p: ["--model", p.wagi(), "--count", str(p.args.edits), "--edits", "yaw+0.3"]
          + ["--pairs", str(p.out / "pairs")],
          (Claim("the paper's edit keeps details that the naive edit loses", less("l2", PAPERS, NAIVE)),),
@@ -172,6 +187,7 @@ STEPS = (
     Step("Figure 11: intermediate maps", "figure11",
          lambda p: ["--model", p.wagi(), "--data", p.args.pictures],
          (Claim("for the eye: the residual reflects image-wise details precisely"),)),
+    Step("Figure 12: inversions and edits", "figure12", lambda p: p.edits("figure12"), (EYE,)),
 )  # fmt: skip
 
 
@@ -183,7 +199,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{step.title} ({number} of {len(STEPS)})", file=sys.stderr, flush=True)
         words = step.words(paper)
         words = words if "--out" in words else [*words, "--out", str(args.out)]
-        place = args.out / "steps" / f"{step.name}-{digest(words)}.json"
+        place = args.out / "steps" / f"{step.name}-{paper.key(words)}.json"
         kept_json(place, lambda step=step, words=words: _experiment(step.name, words))  # type: ignore[misc]
         parts.append("\n".join(section(step, words, args.out)))
         write_text(args.out / "paper.md", page(args, parts))

@@ -1,31 +1,33 @@
 """Comparison sheets of held-out portraits that nobody chose: the README's picture, Figure 4, edits.
 
 python -m wagi.evaluate sheet --model CKPT --out docs/held-out.jpg
-python -m wagi.evaluate sheet --kind inversion --model HFGI=A.pt WaGI=D.pt --out docs/figure4.jpg --count 8
+python -m wagi.evaluate sheet --model HFGI=A.pt WaGI=D.pt --out docs/figure4.jpg --count 8
+python -m wagi.evaluate sheet --table1 OUT/table1.json --runs RUNS --out docs/figure4.jpg --count 8
 python -m wagi.evaluate sheet --kind edit --edit yaw+0.3 --model HFGI=A.pt WaGI=D.pt --out docs/edit.jpg
 
-`inversion` (Figure 4): input, naive inversion (E0 and G0 alone, as e4e) and the final image of each model.
+`inversion` (Figure 4): input and the inversion of each model, before them the naive one (E0 and G0 alone, as
+e4e) where no model is an encoder alone.
 `edit`: the same after an edit, beside the true rendering; the edited latent is E0's of that. Pictures of
 --data have no true rendering: they are edited along a direction, --edit NAME=STRENGTH with --directions.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from wagi.checkpoint import build_inverter, load_model, read
+from wagi.checkpoint import load_model
 from wagi.data import open_dataset
 from wagi.editing.counterfactuals import Pairs, batches
 from wagi.errors import UserError, option
 from wagi.experiments.comparison import comparison, write_picture
+from wagi.experiments.models import Inverter, add_models, named_models, one_each, size_of
 from wagi.experiments.photos import add_data
 from wagi.experiments.ways import load_directions, strengths_of
 from wagi.loader import batch_of
-from wagi.model import NaiveInverter, WaGI
+from wagi.model import WaGI
 from wagi.portraits.edits import parse_edit
 
 
@@ -35,10 +37,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--model", required=True, nargs="+", metavar="[NAME=]CKPT",
-        help="inversion checkpoints, or any with an encoder; the name titles its column (default WaGI)",
-    )  # fmt: skip
+    add_models(p)
     p.add_argument("--out", required=True, type=Path, metavar="FILE", help="picture to write, *.jpg or *.png")
     p.add_argument(
         "--kind", choices=("inversion", "edit"), default="inversion", help="what is shown (default inversion)"
@@ -59,35 +58,16 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-Inverter = TypeVar("Inverter", bound=NaiveInverter)
+def inversion_columns(models: Mapping[str, Inverter], images: Tensor) -> dict[str, Tensor]:
+    """Figure 4's columns: input and inversions, and where none is an encoder's alone the naive ones before.
 
-
-def load_inverter(path: str | Path) -> NaiveInverter:
-    """The model of any checkpoint with an encoder."""
-    return build_inverter(read(path), path)
-
-
-def named_models(texts: list[str], load: Callable[[str], Inverter]) -> dict[str, Inverter]:
-    """Title -> model, in the order given. UserError when sizes differ or a title is there twice."""
-    models: dict[str, Inverter] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        name, path = (name, path) if equals else ("WaGI", text)
-        if name in models:
-            raise UserError(f"--model {text}: two models named {name}; write NAME=CKPT", 2)
-        models[name] = load(path)
-    sizes = {name: model.generator.size for name, model in models.items()}
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"--model: sizes differ: {', '.join(f'{k} {v} px' for k, v in sizes.items())}", 2)
-    return models
-
-
-def inversion_columns(models: dict[str, NaiveInverter], images: Tensor) -> dict[str, Tensor]:
-    """Figure 4's columns. Models that share a generator share its naive column."""
+    Models that share a generator share its naive column.
+    """
+    found = {name: model.results(images) for name, model in models.items()}
+    alone = any(final is naive for naive, final in found.values())
     columns = {"input": images}
-    for name, model in models.items():
-        naive, final = model.results(images)
-        if final is not naive:  # of an encoder alone, the naive image is its result
+    for name, (naive, final) in found.items():
+        if not alone:
             _add_naive(columns, name, naive)
         columns[name] = final
     return columns
@@ -123,10 +103,6 @@ def _add_naive(columns: dict[str, Tensor], name: str, naive: Tensor) -> None:
         columns[f"naive {name}" if seen else "naive"] = naive
 
 
-def size_of(models: Mapping[str, NaiveInverter]) -> int:
-    return next(iter(models.values())).generator.size
-
-
 def _pictures(source: str, size: int, count: int) -> Tensor:  # => at most `count`,3,size,size
     with option("--data"):
         data = open_dataset(source, size)
@@ -136,6 +112,8 @@ def _pictures(source: str, size: int, count: int) -> Tensor:  # => at most `coun
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     source = args.data or f"portraits:{args.seed}:{args.count}"
+    if args.kind == "edit" and not args.model:
+        raise UserError("--kind edit: needs --model; edits of table1's systems are figure12's", 2)
     if args.kind == "edit" and args.data:
         if args.directions is None:
             raise UserError("--data: has no true edits; give --directions DIR and --edit NAME=STRENGTH", 2)
@@ -149,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
         pair = next(batches(pairs, args.count))
         columns = edit_columns(editors, pair.source, pair.edited)
     else:
-        models = named_models(args.model, load_inverter)
+        models = one_each(args)
         columns = inversion_columns(models, _pictures(source, size_of(models), args.count))
     write_picture(args.out, comparison(columns, args.blocks))
     count, size = len(columns["input"]), args.out.stat().st_size / 1000

@@ -8,6 +8,7 @@ from wagi.experiments import rows
 RESTYLE_STEPS = 5
 INTEREST = "2,3,4,5"  # skin, eyes, mouth, hair
 LATENTS, PTI = "latent optimisation", "PTI"
+BASELINES = ("pSp", "e4e", "ReStyle (e4e)", "HyperStyle", "HFGI", "WaGI")  # the paper's own, in its order
 
 
 @dataclass(frozen=True)

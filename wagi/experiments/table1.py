@@ -190,7 +190,14 @@ class Comparison:
             if not system.stage:
                 found[system.label].append(self._optimised(system, frozen[system.generator]))
         lines = [self._naive(kind, path) for kind, path in frozen.items()]
-        return lines + [line(s.label, s.generator, found[s.label], self.bench) for s in chosen]
+        for system in chosen:
+            steps = {} if system.stage else {"steps": self._steps(system)}
+            lines.append(line(system.label, system.generator, found[system.label], self.bench) | steps)
+        return lines
+
+    def _steps(self, system: System) -> list[int]:
+        """Of an optimisation: in the latents, and of the generator."""
+        return [self.args.latent_steps, self.args.tuning_steps if system.label == PTI else 0]
 
     def _task(self, system: System, seed: int, frozen: dict[str, Path]) -> Task:
         system = budgeted(system, self.args.kimg, seed, config.named(self.args.set))
@@ -206,12 +213,12 @@ class Comparison:
 
     def _optimised(self, system: System, path: Path) -> dict[str, Any]:
         """Scores of latent optimisation or PTI; kept in --runs like those of a run."""
-        tuning = self.args.tuning_steps if system.label == PTI else 0
+        steps = self._steps(system)
 
         def build(content: dict, path: Path) -> Optimiser:
             generator: Any = checkpoint.build_loaded(content, "generator", path)
             loss = PictureLoss(self.bench.perceptual(generator.size))
-            return Optimiser(generator, loss, self.args.latent_steps, tuning)
+            return Optimiser(generator, loss, *steps)
 
         def make() -> dict[str, Any]:
             _say(f"optimising: {system.label}")
@@ -219,7 +226,7 @@ class Comparison:
 
         if not self.args.runs:
             return make()
-        key = digest([self.bench.key, file_sha256(path), self.args.latent_steps, tuning])
+        key = digest([self.bench.key, file_sha256(path), *steps])
         return kept_json(self.args.runs / f"optimised-{key}.json", make)
 
 

@@ -9,6 +9,7 @@ from wagi.checkpoint import load_model, weights_hash
 from wagi.editing.attributes import ATTRIBUTES
 from wagi.errors import UserError, option
 from wagi.experiments.heldout import eight_bit
+from wagi.experiments.models import Inverter
 from wagi.model import Inversion, WaGI
 from wagi.networks.flow_alignment import FlowAligner, warp
 from wagi.networks.full_detail import keep_detail
@@ -68,7 +69,7 @@ def load_papers(path: Path | None, model: WaGI) -> WaGI | None:
     return found
 
 
-def load_direction(path: Path, model: WaGI) -> Direction:
+def load_direction(path: Path, model: Inverter) -> Direction:
     """The direction of a file. Raises UserError where it is none, or not for the model's generator."""
     generator = model.generator
     direction = read(path)
@@ -76,7 +77,9 @@ def load_direction(path: Path, model: WaGI) -> Direction:
     return direction
 
 
-def load_directions(folder: Path, model: WaGI, names: list[str], asked: str = "--names") -> list[Direction]:
+def load_directions(
+    folder: Path, model: Inverter, names: list[str], asked: str = "--names"
+) -> list[Direction]:
     """The directions of a folder (a bundle is one), attributes of portraits first; `names`: only these.
 
     asked: the option that names them. Raises UserError for what cannot serve, with its option.

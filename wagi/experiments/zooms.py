@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from wagi.model import NaiveInverter
+from wagi.experiments.models import Inverter
 
 SHARE = 4  # a window's side is this part of the picture's
 
@@ -29,9 +29,9 @@ class Zoom(NamedTuple):
 
 
 @torch.no_grad()
-def lost(model: NaiveInverter, images: Tensor) -> Tensor:  # N,3,S,S => N,3,S,S
+def lost(model: Inverter, images: Tensor) -> Tensor:  # N,3,S,S => N,3,S,S
     """Input minus naive inversion."""
-    return images - model.image(images).clamp(-1, 1)
+    return images - model.results(images)[0].clamp(-1, 1)
 
 
 def worst(lost: Tensor) -> Zoom:

@@ -51,7 +51,7 @@ class HypernetworkStage(Stage):
         target = resize(batch["image"], resolution, self.model_config.image_resize)
         _, *refined = self.model.refinements(batch["image"])
         mask = batch.get("mask")
-        found = [self.image_loss(area_resize(x, resolution), target, mask, rng) for x in refined]
+        found = [self.image_loss(area_resize(x.image, resolution), target, mask, rng) for x in refined]
         loss = torch.stack([loss for loss, _ in found]).sum()
         return loss, {"loss": loss, **found[-1][1]}
 
