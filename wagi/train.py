@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         args.stage, args.preset, args.data, args.out, args.edited, args.init, args.init_parts, args.generator,
         args.encoder, args.device, args.threads, args.workers,
         FeatureFiles(args.lpips_trunk, args.lpips_linear, args.arcface), args.photos, args.teacher,
-        args.validation,
+        args.validation, frozenset(overrides(args)),
     )  # fmt: skip
     if args.dry_run:
         setup.print_settings(options, model, train)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from wagi import checkpoint
 from wagi.config import GeneratorConfig, ModelConfig, TrainConfig, to_dict
@@ -15,8 +14,6 @@ from wagi.data import Counterfactuals, Dataset, ImageFolder, open_dataset
 from wagi.errors import UserError, option
 from wagi.features import FeatureFiles
 from wagi.files import write_json
-from wagi.networks.build import PART_SETTINGS, build_part
-from wagi.networks.e4e import HEADS, widened
 from wagi.networks.swagan import Generator
 from wagi.training import distributed, generator
 from wagi.training.encoder import EncoderStage
@@ -24,6 +21,7 @@ from wagi.training.flow import FlowStage
 from wagi.training.hypernetwork import HypernetworkStage
 from wagi.training.inversion import InversionStage
 from wagi.training.loop import Trainer
+from wagi.training.parts import Sources, adopt, begin_encoder
 from wagi.training.scenes import ScenePairs
 from wagi.training.stage import Stage
 from wagi.training.teacher import open_teacher
@@ -50,6 +48,7 @@ class RunOptions:
     photos: str | None = None
     teacher: str | None = None
     validation: str | None = None
+    chosen: frozenset[str] = frozenset()  # the settings that the user named, which no checkpoint replaces
 
 
 def print_settings(options: RunOptions, model: ModelConfig, train: TrainConfig) -> None:
@@ -84,7 +83,7 @@ def train(options: RunOptions, model: ModelConfig, config: TrainConfig) -> int:
     try:
         split(config, world)
         check_teacher(options, config)
-        model, sources = adopt(options, model)
+        model, sources = adopt(options.stage, model, options.generator, options.encoder, options.chosen)
         data = open_data(options, model, config)
         validation = open_validation(options.validation, data, model.size, config)
         model = dataclasses.replace(
@@ -178,70 +177,7 @@ def make_folder(run: Path) -> Path:
     return run
 
 
-# ------------------------------------------------------------------------------ parts of other checkpoints
-
-Sources = dict[str, tuple[dict, str]]
-
-
-def adopt(options: RunOptions, model: ModelConfig) -> tuple[ModelConfig, Sources]:
-    """Open --generator and --encoder; their settings replace the preset's, except for the image size.
-
-    Returns the settings and, by part, (checkpoint, path) of the frozen parts.
-    """
-    if options.stage == "generator":
-        if options.generator or options.encoder:
-            raise UserError(
-                "--generator, --encoder: not for stage generator; --init starts from a checkpoint", 2
-            )
-        return model, {}
-    opened = {path: checkpoint.read(path) for path in {options.generator, options.encoder} if path}
-    sources: Sources = {}
-    for part, path in (
-        ("generator", options.generator or options.encoder),
-        ("encoder", options.encoder or options.generator),
-    ):
-        if path and part in opened[path]["weights"]:
-            sources[part] = (opened[path], path)
-    if "generator" not in sources:
-        given = options.generator or options.encoder
-        raise UserError(f"--generator {given}: has no generator" if given else "--generator: is needed", 2)
-    if options.stage in ("inversion", "hypernetwork") and "encoder" not in sources:
-        given = options.encoder or options.generator
-        raise UserError(f"--encoder: {given} has no encoder; give a checkpoint of stage encoder", 2)
-    for part, (content, path) in sources.items():
-        there = checkpoint.model_config(content, path)
-        if options.stage != "encoder" or part != "encoder" or _same_encoder(model, there):
-            model = _adopt_part(model, part, there, path)
-    if "encoder" in sources and "generator" in sources:
-        content, path = sources["encoder"]
-        there = checkpoint.model_config(content, path)
-        if (there.n_latent, there.style_dim) != (model.n_latent, model.style_dim):
-            raise UserError(f"--encoder {path}: made for another generator (latents differ)", 2)
-    return model, sources
-
-
-def _same_encoder(a: ModelConfig, b: ModelConfig) -> bool:
-    return (a.encoder, a.restyle_steps) == (b.encoder, b.restyle_steps)
-
-
-def _adopt_part(model: ModelConfig, part: str, there: ModelConfig, path: str) -> ModelConfig:
-    if there.size != model.size:
-        raise UserError(
-            f"{path}: made for {there.size} px images, the settings say size={model.size}; "
-            "choose the preset of that size", 2,
-        )  # fmt: skip
-    changes = {
-        name: getattr(there, name)
-        for name in PART_SETTINGS[part]
-        if getattr(there, name) != getattr(model, name)
-    }
-    for name, value in changes.items():
-        if name != "param_dim":
-            print(
-                f"note: {name}={value} from {path} (the settings said {getattr(model, name)})",
-                file=sys.stderr,
-            )
-    return dataclasses.replace(model, **changes)
+# --------------------------------------------------------------------------------------------- the stage
 
 
 def make_stage(
@@ -249,10 +185,14 @@ def make_stage(
 ) -> Stage:
     if options.stage == "generator":
         return generator.make_stage(model, config)  # type: ignore[arg-type]
-    parts = {part: checkpoint.build_loaded(content, part, path) for part, (content, path) in sources.items()}
+    parts = {
+        part: checkpoint.build_loaded(content, part, path)
+        for part, (content, path) in sources.items()
+        if not options.stage == part == "encoder"
+    }
     if options.stage == "encoder":
-        if "encoder" in sources and not _same_encoder(model, checkpoint.model_config(*sources["encoder"])):
-            parts["encoder"] = _begin(model, *sources["encoder"])
+        if "encoder" in sources:
+            parts["encoder"] = begin_encoder(model, *sources["encoder"])
         frozen: Generator = parts["generator"]  # type: ignore[assignment]
         teacher = open_teacher(options.teacher, model, frozen) if options.teacher else None
         return EncoderStage(model, config, parts, options.files, teacher)  # type: ignore[arg-type]
@@ -263,20 +203,6 @@ def make_stage(
         pairs = data if isinstance(data, ScenePairs) else None
         return FlowStage(model, config, parts, options.files, pairs, photos)  # type: ignore[arg-type]
     return InversionStage(model, config, parts, options.files)  # type: ignore[arg-type]
-
-
-def _begin(model: ModelConfig, content: dict, path: str) -> nn.Module:
-    """An encoder of another kind than the checkpoint's, which begins with those of its weights that fit.
-
-    One with steps says what to add, one without where latents are: heads are not taken over between them.
-    """
-    encoder, state = build_part(model, "encoder"), content["weights"]["encoder"]
-    if bool(model.restyle_steps) != bool(checkpoint.model_config(content, path).restyle_steps):
-        state = {name: value for name, value in state.items() if name.split(".")[0] not in HEADS}
-    fresh = checkpoint.grow(encoder, {**state, **widened(state, encoder.state_dict())})
-    kind = f"{model.encoder}, restyle_steps={model.restyle_steps}"
-    print(f"note: encoder={kind} begins with what fits of {path}: {len(fresh)} new tensors", file=sys.stderr)
-    return encoder
 
 
 def initialise(stage: Stage, path: str, parts: str = "") -> None:
