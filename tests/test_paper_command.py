@@ -21,6 +21,7 @@ def test_the_best_row():
     found = report(L2=(3.0, 2.0, 1.0), SSIM=(0.1, 0.9, 0.8))
     assert claims.best("C", ("L2",))(found)[1] and not claims.best("C", ("L2",), ("SSIM",))(found)[1]
     assert claims.best("C", ("L2",), ("SSIM",), apart=("B",))(found)[1]
+    assert claims.best("C", ("L2", "LPIPS"))(found) == ("L2: A 3, B 2, C 1", True)  # what is there counts
 
 
 def test_a_row_below_another():
@@ -28,6 +29,7 @@ def test_a_row_below_another():
     assert claims.less("L2", "B", "A", 0.15)(found) == ("L2: B 8, A 10 (-20.0%)", True)
     assert claims.less("L2", "C", "A", 0.15)(found)[1] is False
     assert claims.less("L2", "A", "B")(found)[1] is False
+    assert claims.less("L2", "B", "A", at_most=0.1)(found)[1] is False
     assert claims.less("L2", "A", "D")(found) == ("D: does not exist at this size", None)
 
 
@@ -45,8 +47,16 @@ def bands_report(hfgi, wagi, ratio):
 def test_bands_and_the_factor_thirty():
     assert claims.bands(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
     assert not claims.bands(bands_report((2, 0.5, 2), (1, 1, 1), 30))[1]
-    assert claims.thirty(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
-    assert not claims.thirty(bands_report((2, 2, 2), (1, 1, 1), 6))[1]
+    for norm in ("L1", "L2"):
+        assert claims.thirty(norm, ("HFGI",))(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
+        assert not claims.thirty(norm, ("HFGI",))(bands_report((2, 2, 2), (1, 1, 1), 6))[1]
+
+
+def test_a_second_feature_level():
+    """(e) against (a) and so on, where both are there."""
+    for values, held in (((3, 4, 2, 3), True), ((3, 4, 2, 5), False)):
+        rows = [{"row": f"({k}) lf", "L2": v} for k, v in zip("bcfg", values, strict=True)]
+        assert claims.levels({"rows": rows})[1] is held
 
 
 def test_spectra_and_octaves():

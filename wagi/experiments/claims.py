@@ -30,12 +30,14 @@ def _said(column: str, found: dict[str, float]) -> str:
 def best(
     label: str, lower: tuple[str, ...], higher: tuple[str, ...] = (), apart: tuple[str, ...] = ()
 ) -> Callable:
-    """A row is the best one in each of these columns; rows `apart` do not count."""
+    """A row is the best one in each of these columns that the report has; rows `apart` do not count."""
 
     def judge(report: Report) -> Finding:
         held, said = True, []
         for column in (*lower, *higher):
             found = {row: v for row, v in values(report, column).items() if row not in apart}
+            if not found:
+                continue
             target = min(found.values()) if column in lower else max(found.values())
             held &= found[label] == target
             said.append(_said(column, found))
@@ -44,8 +46,10 @@ def best(
     return judge
 
 
-def less(column: str, first: str, second: str, at_least: float = 0.0) -> Callable[[Report], Finding]:
-    """The first row's value is below the second's, by this share of it or more."""
+def less(
+    column: str, first: str, second: str, at_least: float = 0.0, at_most: float = 1.0
+) -> Callable[[Report], Finding]:
+    """The first row's value is below the second's, by a share of it between these two."""
 
     def judge(report: Report) -> Finding:
         found = values(report, column)
@@ -53,7 +57,7 @@ def less(column: str, first: str, second: str, at_least: float = 0.0) -> Callabl
             return f"{gone[0]}: does not exist at this size", None
         change = found[first] / found[second] - 1
         said = f"{column}: {first} {found[first]:.4g}, {second} {found[second]:.4g} ({change:+.1%})"
-        return said, change < 0 and change <= -at_least
+        return said, change < 0 and at_least <= -change <= at_most
 
     return judge
 
@@ -62,6 +66,13 @@ def layers(report: Report) -> Finding:
     """Table 3's statement: (g) is the best in L2 and L_wave."""
     label = next(name for name in values(report, "L2") if name.startswith("(g)"))
     return best(label, ("L2", "L_wave"), apart=("naive inversion",))(report)
+
+
+def levels(report: Report) -> Finding:
+    """Table 3: (e) to (h), with a second feature level, have less L2 than (a) to (d), wavelets alike."""
+    found = {name[1]: value for name, value in values(report, "L2").items() if name.startswith("(")}
+    pairs = [(one, two) for one, two in zip("abcd", "efgh", strict=True) if one in found and two in found]
+    return _said("L2", found), all(found[two] < found[one] for one, two in pairs)
 
 
 def bands(report: Report) -> Finding:
@@ -74,14 +85,19 @@ def bands(report: Report) -> Finding:
     return _said("LH + HL + HH, L2, finest level", errors), held
 
 
-def thirty(report: Report) -> Finding:
-    """A.1: L1 of LL is around 30 times that of the high bands, of HFGI and HyperStyle; 20 to 45 counts."""
-    found = {
-        line["method"]: _mean(line["LL / mean of the others"])
-        for line in report["rows"]
-        if line["norm"] == "L1" and line["level"] == 0 and line["method"] in ("HFGI", "HyperStyle")
-    }
-    return _said("LL / others, L1, finest level", found), all(20 < value < 45 for value in found.values())
+def thirty(norm: str, methods: tuple[str, ...]) -> Callable[[Report], Finding]:
+    """Section 3.2, A.1: the error of LL is around 30 times that of the high bands; 20 to 45 counts."""
+
+    def judge(report: Report) -> Finding:
+        found = {
+            line["method"]: _mean(line["LL / mean of the others"])
+            for line in report["rows"]
+            if line["norm"] == norm and line["level"] == 0 and line["method"] in methods
+        }
+        held = all(20 < value < 45 for value in found.values())
+        return _said(f"LL / others, {norm}, finest level", found), held
+
+    return judge
 
 
 def spectral(report: Report) -> Finding:
