@@ -10,11 +10,11 @@ from paper_stages import pictures
 from public_files import generator
 from training_helpers import write_portraits
 
-from wagi import config, evaluate
+from wagi import checkpoint, config, evaluate
 from wagi.config import EncoderConfig
 from wagi.evaluation.optimisation import optimise_latents
 from wagi.evaluation.optimisers import Optimiser, tune_generator
-from wagi.experiments import runs, table1
+from wagi.experiments import heldout, runs, table1
 from wagi.experiments.runs import Runs, Task
 from wagi.experiments.systems import systems
 from wagi.features import FeatureFiles
@@ -113,6 +113,18 @@ def test_given_models_are_rows(world, capsys):
     assert "not published here" in capsys.readouterr().out
 
 
+def test_the_size_at_which_pictures_are_compared(world):
+    """At half the size the numbers are those of means over blocks, as tables 2 to 4 have them at R."""
+    (path,) = (world / "runs").glob("inversion-*/checkpoint.pt")
+    assert command(world, "--model", f"D={path}", "--at", "16", "--out", str(world / "half")) == 0
+    row = json.loads((world / "half" / "table1.json").read_text())["rows"][0]
+    images = heldout.load_images(str(world / "test"), 32, 2)
+    with torch.no_grad():
+        found = heldout.eight_bit(checkpoint.load_model(path).invert(images).image)
+    error = torch.nn.functional.avg_pool2d(found - images, 2).square().mean()
+    assert row["L2"]["mean"] == pytest.approx(float(error), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -122,6 +134,7 @@ def test_given_models_are_rows(world, capsys):
         (["--model", "x.pt"], "--model x.pt: write NAME=CHECKPOINT"),
         (["--model", "a=x.pt"], "x.pt: no such checkpoint"),
         (["--seeds", "0"], "--seeds 0: must be greater than 0"),
+        (["--at", "-1"], "--at -1: must be greater than 0"),
     ],
 )
 def test_mistakes_cost_one_line(tmp_path, capsys, words, message):

@@ -172,8 +172,8 @@ def facts(study: Study, title: str) -> dict[str, Any]:
         "generators and encoders": study.sources(),
         "inversion runs": f"{train.steps} steps of {train.batch}, {study.seeds} seeds"
         + "".join(f", {name}={text}" for name, text in study.overrides.items()),
-        "numbers": "mean ± standard deviation (min..max) over seeds; 8-bit images in [-1, 1]; lower is "
-        "better, but for SSIM and ID",
+        "numbers": f"mean ± standard deviation (min..max) over seeds; 8-bit images in [-1, 1] at "
+        f"{model.resolution} px; lower is better, but for SSIM and ID",
     }
 
 

@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     add("--latent-steps", type=int, default=450, metavar="N", help="of latent optimisation (default 450)")
     add("--tuning-steps", type=int, default=350, metavar="N", help="of PTI (default 350)")
     add("--protocol", choices=tuple(COLUMNS), default="portraits", help="which metrics (default portraits)")
+    add("--at", type=int, default=0, metavar="PX",
+        help="size that pictures are compared at; tables 2 to 4: R (default: the protocol's)")  # fmt: skip
     add("--limit", type=int, default=0, metavar="N", help="the first N test pictures only (default 0: all)")
     add("--batch", type=int, default=8, metavar="N", help="pictures inverted together (default 8)")
     add_networks(p)
@@ -91,18 +93,21 @@ class Bench:
     batch: int
     limit: int
     device: str
+    at: int = 0  # pixels, where they are not the protocol's
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Bench":
         protocol = protocols.find(args.protocol)
         protocol = replace(protocol, metrics=tuple(COLUMNS[args.protocol].values()))
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(args.test, protocol, files_of(args), args.batch, args.limit, device)
+        protocol = replace(protocol, size=args.at) if args.at else protocol
+        return cls(args.test, protocol, files_of(args), args.batch, args.limit, device, args.at)
 
     @property
     def key(self) -> list:
         where = [self.device, torch.get_num_threads()]  # of the time
-        return [VERSION, data_identity(self.test), self.protocol.name, self.limit, self.words, where]
+        what = [VERSION, data_identity(self.test), self.protocol.name, self.limit, self.words, where]
+        return what + ([self.at] if self.at else [])
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -111,6 +116,8 @@ class Bench:
 
     def scores(self, inverter: Inverter) -> dict[str, Any]:
         """naive, final: metric -> mean over pictures; ms per picture."""
+        if self.at and inverter.size % self.at:
+            raise UserError(f"--at {self.at}: must divide the models' {inverter.size} px", 2)
         report, _ = evaluate(
             inverter, self.test, self.protocol, self.files, self.batch, self.limit, self.device
         )
@@ -261,7 +268,7 @@ def given_line(name: str, inverter: Inverter, bench: Bench) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    for name in ("seeds", "kimg", "batch", "latent_steps", "tuning_steps"):
+    for name in ("seeds", "kimg", "batch", "latent_steps", "tuning_steps", *(["at"] if args.at else [])):
         require_positive(args, name)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -294,7 +301,7 @@ def facts(study: Comparison) -> dict[str, Any]:
     where = f"{torch.get_num_threads()} threads, {study.bench.device}"
     found |= {
         "held-out data": args.test + (f", the first {args.limit}" if args.limit else ""),
-        "protocol": args.protocol,
+        "protocol": args.protocol + (f", measured at {args.at} px" if args.at else ""),
         "time": f"one picture alone, {where}",
     }
     notes = [_NUMBERS, *([_BUDGET] if labels else []), *([_BOUNDS] if {LATENTS, PTI} & set(labels) else [])]
