@@ -55,16 +55,17 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         write_json(args.out, {"schema": 1, **head, "rows": rows})
     where = f"{head['machine']}, {args.threads} threads, batch {args.batch}"
-    print(f"| {where} | backend | p50 ms | ratio | PSNR dB |")
-    print("| --- | --- | --- | --- | --- |")
+    print(f"| {where} | backend | p50 ms | ratio | CPU ratio | PSNR dB |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
-        numbers = f"{row['p50']:.4g} | {row['ratio']:.3f} | {row['psnr_db']:.1f}"
+        numbers = f"{row['p50']:.4g} | {row['ratio']:.3f} | {row['cpu_ratio']:.3f} | {row['psnr_db']:.1f}"
         print(f"| {row['bundle']} | {row['backend']} | {numbers} |")
 
 
 def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarray) -> list[dict[str, Any]]:
-    """One row for each bundle and backend: ms, ratio of medians to the first bundle's, PSNR against it."""
-    from benchmarks.timing import interleave
+    """One row for each bundle and backend: ms, ratios of medians (wall, CPU) to the first bundle's, PSNR
+    against it."""
+    from benchmarks.timing import interleave, statistics
     from export.rows import psnr_db
     from wagi_rt.backends import check, open_engine
     from wagi_rt.engines.base import EngineChoice
@@ -85,7 +86,9 @@ def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarra
         first = backend, str(args.bundles[0])
         found, base = times.statistics(), samples[first].statistics()
         psnr = psnr_db(results[backend, name], results[first])
-        found |= {"ratio": round(found["p50"] / base["p50"], 4), "psnr_db": round(psnr, 2)}
+        cpu, of = (statistics(one.cpu)["p50"] for one in (times, samples[first]))
+        found |= {"ratio": round(found["p50"] / base["p50"], 4), "cpu_ms": cpu}
+        found |= {"cpu_ratio": round(cpu / of, 4), "psnr_db": round(psnr, 2)}
         rows.append({"bundle": Path(name).name, "backend": backend, **found})
     for engine in engines.values():
         engine.close()

@@ -3,20 +3,17 @@
 python benchmarks/int8.py --out benchmarks/results/int8.json                # the embedded model
 python benchmarks/int8.py --bundle DIR --calibrate FOLDER --data FOLDER     # of yours
 
-Weights are signed and per channel, activations unsigned; norms, the generator and all between stay in FP32.
-`heads` are the layers of `decode` that depend on the aligned residual alone. Speed is the time of a part's
-whole graph against its own in FP32.
+The layers and how they are quantised are those of `export/to_onnx.py --int8`, which spares the outermost
+layers of the heads. Speed is the CPU time of a part's whole graph as a share of its own in FP32, by engine.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import logging
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,22 +27,24 @@ if TYPE_CHECKING:
     from wagi_rt.engines.ort import OrtEngine
     from wagi_rt.manifest import Manifest
 
-# Part -> its graph. Both seeds are unknown to the embedded model's training.
-PARTS = {"encoder": "encoder", "heads": "decode"}
+# Both seeds are unknown to the embedded model's training.
 CALIBRATORS = ("MinMax", "Entropy", "Percentile")
 CALIBRATION, HELD_OUT = "portraits:8001:32", "portraits:9001:32"
 NAMES = ("result", "worst", "edit", "naive_r")  # dB: inversions, the worst of them, edits, naive images
-GATE_DB, EQUAL_DB = 45.0, 200.0  # the gate of bf16 (decision 48); JSON has no infinity
-_LAYERS = ("Conv", "Gemm", "MatMul")
+EQUAL_DB = 200.0  # JSON has no infinity
 _BATCH = 8
 
 
 class Variant(NamedTuple):
-    """Layers of one part in int8. spared: the first and last of them stay in FP32."""
+    """Layers of one part in int8. spared: the outermost of them stay in FP32."""
 
     part: str
-    calibrator: str
     spared: bool
+
+
+VARIANTS = (Variant("encoder", False), Variant("heads", False), Variant("heads", True))
+# What is measured: the variants alone, and what `--int8 encoder,heads` exports.
+ROWS = (*((one,) for one in VARIANTS), (VARIANTS[0], VARIANTS[2]))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,32 +64,6 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def quantise(
-    graph: onnx.ModelProto, layers: list[str], inputs: list[dict[str, np.ndarray]], calibrator: str, out: Path
-) -> None:
-    """Write the graph with these layers in int8, ranges from `inputs` (one dict of arrays for each run)."""
-    import onnx
-    from onnxruntime import quantization as q
-
-    class Reader(q.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = iter(inputs)
-
-        def get_next(self) -> Any:
-            return next(self.left, None)
-
-    # As a file: the quantiser loses the weights of a graph in memory with this version of onnx.
-    onnx.save(graph, source := out.with_suffix(".fp32"))
-    logging.disable(logging.WARNING)  # "consider pre-processing", which `folded` was
-    with redirect_stdout(io.StringIO()):  # progress
-        q.quantize_static(
-            source, out, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True, nodes_to_quantize=layers,
-            activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-            calibrate_method=q.CalibrationMethod[calibrator],
-        )  # fmt: skip
-    logging.disable(logging.NOTSET)
-
-
 def folded(path: Path, scratch: Path) -> onnx.ModelProto:
     """The graph with plain operators and FP32 weights inside: functions inlined, widening casts computed."""
     import onnx
@@ -106,20 +79,6 @@ def folded(path: Path, scratch: Path) -> onnx.ModelProto:
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"  # the quantiser chooses by name
     return model
-
-
-def layers_of(part: str, graph: onnx.ModelProto) -> list[str]:
-    """The names of the part's layers with constant weights, in running order."""
-    constant = {tensor.name for tensor in graph.graph.initializer}
-    depends = {name: set() for name in constant} | {value.name: {value.name} for value in graph.graph.input}
-    found = []
-    for node in graph.graph.node:
-        reads = set().union(*(depends[name] for name in node.input if name))
-        depends |= dict.fromkeys(node.output, reads)
-        if node.op_type in _LAYERS and set(node.input) & constant:
-            if part == "encoder" or reads == {"aligned"}:
-                found.append(node.name)
-    return found
 
 
 def batches(data: str, size: int) -> Iterator[np.ndarray]:
@@ -173,54 +132,56 @@ def decibels(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dic
 
 
 def measure(args: argparse.Namespace, manifest: Manifest, scratch: Path) -> list[dict[str, Any]]:
-    """One row for each part, and for both, by calibrator."""
+    """One row for each of ROWS, by calibrator."""
+    import onnx
+
+    from export.int8 import PARTS, inner, layers_of, quantise
     from wagi_rt.engines.base import EngineChoice
     from wagi_rt.engines.ort import OrtEngine
 
     choice = EngineChoice("onnx", threads=args.threads)
     engine = OrtEngine(manifest, choice, manifest.inversion)
-    plain = dict(engine._sessions)
+    exact = dict(engine._sessions)
     given = collect(engine, batches(args.calibrate, manifest.size))
     images = list(batches(args.data, manifest.size))
     wanted = results(engine, images)
-    made: dict[Variant, Path] = {}
-    fp32 = {}
-    for part, name in PARTS.items():
-        (folder := scratch / part).mkdir()
+    made: dict[tuple[Variant, str], Path] = {}
+    speeds = {}
+    for variant in VARIANTS:
+        name = PARTS[variant.part][0]
+        (folder := scratch / f"{variant.part}-{variant.spared}").mkdir()
         graph = folded(manifest.folder / manifest.graphs[name].file, folder)
-        fp32[part], every = folder / manifest.graphs[name].file, layers_of(part, graph)
+        layers = layers_of(variant.part, graph)
+        layers = inner(graph, layers) if variant.spared else layers
+        onnx.save(graph, plain := folder / "fp32.onnx")
         for calibrator in CALIBRATORS:
-            for spared in (False, True):
-                variant = Variant(part, calibrator, spared)
-                made[variant] = folder / f"{calibrator}-{spared}.onnx"
-                quantise(graph, every[1:-1] if spared else every, given[name], calibrator, made[variant])
+            made[variant, calibrator] = path = folder / f"{calibrator}.onnx"
+            onnx.save(quantise(graph, layers, given[name], calibrator), path)
+        inputs = {key: value[:1] for key, value in given[name][0].items()}
+        speeds[(variant,)] = {"speed": speed(args, plain, path, inputs)}
     rows = []
-    for calibrator in CALIBRATORS:
-        for spared in (False, True):
-            for parts in (["encoder"], ["heads"], ["encoder", "heads"]):
-                engine._sessions = dict(plain)
-                for part in parts:
-                    path = made[Variant(part, calibrator, spared)]
-                    engine._sessions[PARTS[part]] = engine._create(path, False, None)
-                row = {"parts": "+".join(parts), "calibrator": calibrator, "spared": spared}
-                rows.append(row | decibels(results(engine, images), wanted))
-    speeds = {part: speed(args, fp32[part], made[Variant(part, CALIBRATORS[0], False)],
-                          {key: value[:1] for key, value in given[PARTS[part]][0].items()})
-              for part in PARTS}  # fmt: skip
-    return [row | {"speed": None if row["spared"] else speeds.get(row["parts"])} for row in rows]
+    for calibrator, variants in itertools.product(CALIBRATORS, ROWS):
+        engine._sessions = dict(exact)
+        for variant in variants:
+            name = PARTS[variant.part][0]
+            engine._sessions[name] = engine._create(made[variant, calibrator], False, None)
+        row = {"parts": "+".join(one.part for one in variants), "calibrator": calibrator,
+               "spared": variants[-1].spared}  # fmt: skip
+        rows.append(row | decibels(results(engine, images), wanted) | speeds.get(variants, {}))
+    return rows
 
 
 def speed(
     args: argparse.Namespace, plain: Path, int8: Path, inputs: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Time of the part's whole graph in int8, as a share of its time in FP32, by engine."""
-    from benchmarks.timing import interleave
+    """CPU time of the graph in int8, as a share of its time in FP32, by engine."""
+    from benchmarks.timing import interleave, statistics
 
     paths = {"fp32": plain, "int8": int8}
     works = {(name, kind): opened(name, path, args.threads, inputs)
              for name in ("onnx", "openvino") for kind, path in paths.items()}  # fmt: skip
     samples = interleave(works, args.rounds, warmup=3)
-    p50 = {key: times.statistics()["p50"] for key, times in samples.items()}
+    p50 = {key: statistics(times.cpu)["p50"] for key, times in samples.items()}
     return {name: round(p50[name, "int8"] / p50[name, "fp32"], 3) for name in ("onnx", "openvino")}
 
 
@@ -246,6 +207,7 @@ def opened(name: str, path: Path, threads: int, inputs: dict[str, np.ndarray]) -
 def run(args: argparse.Namespace) -> None:
     from benchmarks.machine import commit, processor
     from benchmarks.report import table
+    from export.int8 import LIMIT_DB
     from wagi.errors import UserError
     from wagi.files import write_json
     from wagi_rt import manifest as manifests
@@ -256,14 +218,14 @@ def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="wagi-int8-") as scratch:
         rows = measure(args, manifest, Path(scratch))
     head = {"model": manifest.name, "machine": processor(), "commit": commit(), "threads": args.threads,
-            "calibrate": args.calibrate, "data": args.data, "gate_db": GATE_DB}  # fmt: skip
+            "calibrate": args.calibrate, "data": args.data, "gate_db": LIMIT_DB}  # fmt: skip
     if args.out:
         write_json(args.out, {"schema": 1, **head, "rows": rows})
     print(table(
-        ["int8", "ranges", "first and last in FP32", *NAMES, "speed"],
+        ["int8", "ranges", "outermost heads in FP32", *NAMES, "speed"],
         [[row["parts"], row["calibrator"], "yes" if row["spared"] else "no",
           *(f"{row[name]:.1f}" for name in NAMES),
-          ", ".join(f"{e} {ratio}" for e, ratio in (row["speed"] or {}).items())] for row in rows],
+          ", ".join(f"{e} {ratio}" for e, ratio in row.get("speed", {}).items())] for row in rows],
     ))  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ import torch
 from export.activations import MOST_FOR_HALF, largest_activations
 from export.comparison import compare
 from export.graphs import Graph, aligner, build_graphs, chains, tensor_shapes
+from export.int8 import Int8, quantised, require
 from export.packing import pack, text_graph
-from export.parity import make_probes, reference
+from export.parity import make_probes, naive_errors, reference
 from export.pipeline import join
 from export.rows import Recorded, Row, failure
 from export.trace import DEFAULT_OPSET, MIN_OPSET, trace, write_graph
@@ -45,7 +47,6 @@ TOLERANCES = {FP32: 1e-3, HALF_WEIGHTS: 5e-2, HALF: 2e-1}
 LIMITS_DB = {FP32: 80.0, HALF_WEIGHTS: 55.0, HALF: 55.0}
 MAX_OPSET = 23
 PARITY_SEED = 20
-_SHARES = (0.5, 0.9, 0.99)  # quantiles of naive errors
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -89,6 +90,7 @@ def export_model(
     directions: Mapping[str, Direction] | None = None,
     styles: bool = False,
     text: TextModel | None = None,
+    int8: Int8 | None = None,
     traced: Mapping[str, ir.Model] | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Export:
@@ -109,6 +111,7 @@ def export_model(
         directions: those that the bundle shall hold, by name.
         styles: let graphs take style offsets behind the latents; `text`, the model of edits by text, and
             directions in style space want them anyway.
+        int8: parts that shall be int8, on the pictures of which they are measured; not with fp16.
         traced: what `trace_one_by_one` gave for this model and precision, to save the tracing.
         report: receives one line of progress per step.
     All comparisons have passed on return. Raises UserError when the target may not be written (status 2), a
@@ -122,10 +125,7 @@ def export_model(
     styles |= text is not None or any(one.space == STYLE for one in (directions or {}).values())
     tolerance = TOLERANCES[precision] if atol is None else atol
     limits = {"tolerance": tolerance, "limit_psnr_db": LIMITS_DB[precision]}
-    beside: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    with _unfinished(out) as beside:
         graphs = build_graphs(model, arithmetic(precision), up, skip, styles)
         report("running PyTorch")
         seeded = probes.images(model.generator.size, PARITY_SEED)
@@ -134,37 +134,40 @@ def export_model(
         if text:
             graphs[GRAPH], wanted[GRAPH] = text_graph(text)
         largest = _measure(graphs, wanted, precision)
-        write_graphs(traced or trace_one_by_one(graphs, opset, report), model, beside, precision, styles)
+        parts = traced.items() if traced else trace_one_by_one(graphs, opset, report)
+        parts = quantised(parts, int8, model, styles, report) if int8 else parts
+        write_graphs(parts, model, beside, precision, styles)
         described = {**(source or {}), "torch": torch.__version__, "onnx": onnx.__version__, "opset": opset}
         described["probes"] = make_probes(results, PARITY_SEED)
         manifest = _manifest(model, graphs, beside, name, precision, limits, largest, described)
         manifest |= {"styles": model.generator.space.channels} if styles else {}
-        manifest |= pack(directions or {}, text, manifest, beside) | _naive_errors(model, heldout)
+        manifest |= pack(directions or {}, text, manifest, beside) | naive_errors(model, heldout)
+        if int8:
+            int8.mark(manifest)
         _write_manifest(manifest, beside)
         report("comparing ONNX Runtime with PyTorch")
         with OrtEngine(manifests.read(beside)) as engine:
+            if int8:
+                manifest["int8"]["psnr_db"] = require(engine, model, int8, styles, report)
             found = Export(compare(engine, wanted), largest)
         _record_parity(found, manifest, beside, out)
         _publish(beside, out)
+    return found
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, gone at the end; UserError where the disk refuses."""
+    beside: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+        yield beside
     except OSError as error:
         raise UserError(f"-o {out}: cannot be written ({error.strerror or error})") from None
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
-    return found
-
-
-def _naive_errors(model: WaGI, heldout: Iterable[np.ndarray]) -> dict[str, Any]:
-    """Mean squared errors of the naive inversions of held-out pictures, as the manifest stores them."""
-    errors: list[float] = []
-    with torch.no_grad():
-        for images in map(torch.from_numpy, heldout):
-            _, naive = model.reconstruct(model.encode(images))
-            errors += model.residual(images, naive).square().mean(dim=(1, 2, 3)).tolist()
-    if not errors:
-        return {}
-    quantiles = {str(share): float(np.quantile(errors, share)) for share in _SHARES}
-    return {"naive_errors": {"count": len(errors), "mean": float(np.mean(errors)), "quantiles": quantiles}}
 
 
 def _record_parity(found: Export, manifest: dict[str, Any], folder: Path, out: Path) -> None:
@@ -217,7 +220,7 @@ def trace_one_by_one(
 
 
 def write_graphs(
-    traced: Mapping[str, ir.Model] | Iterable[tuple[str, ir.Model]],
+    traced: Iterable[tuple[str, ir.Model]],
     model: WaGI,
     folder: Path,
     precision: str,
@@ -225,7 +228,7 @@ def write_graphs(
 ) -> None:
     """The separate graphs, then the fused ones, which are made of the written files."""
     with WeightStore(folder) as store:
-        for name, graph in traced.items() if isinstance(traced, Mapping) else traced:
+        for name, graph in traced:
             write_graph(graph, folder / f"{name}.onnx", store, precision == HALF_WEIGHTS)
         for name, whole in zip((PIPELINE, EDIT), chains(model), strict=True):
             joined = join(folder, tensor_shapes(model, styles), whole, name)

@@ -5,6 +5,7 @@ PyTorch's values come from the model itself (export/parity.py), or, 64 for each 
 """
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -31,9 +32,25 @@ class _Judge:
         stored = self.manifest.graphs[graph]
         return stored.tolerance, stored.limit_psnr_db
 
-    def row(self, name: str, found: Arrays, wanted: Arrays, batch: int, limits_of: str = "decode") -> Row:
+    def row(
+        self,
+        name: str,
+        found: Arrays,
+        wanted: Arrays,
+        batch: int,
+        limits_of: str = "decode",
+        fed: bool = False,
+    ) -> Row:
+        """fed: `found` comes from what other graphs of the engine made."""
+        limits = self.limits(limits_of)
+        if (int8 := self.manifest.int8) and (fed or not isfinite(self.manifest.graphs[limits_of].tolerance)):
+            # int8 counts by what becomes of pictures; what lies before them has no limit.
+            makes = self.manifest.parts[limits_of].makes
+            pictures = {key: value for key, value in wanted.items() if makes.get(key, key) == "result"}
+            limits = float("inf"), int8.limit_psnr_db if pictures else float("-inf")
+            wanted = pictures or wanted
         pairs = [found[key] for key in wanted], wanted.values()
-        return row(name, *pairs, self.limits(limits_of), self.backend, batch)
+        return row(name, *pairs, limits, self.backend, batch)
 
     def runs(self, chain: Chain) -> bool:
         """True where the engine has all that the chain needs, and is meant to run it."""
@@ -78,7 +95,7 @@ def _chains(judge: _Judge, wanted: Recorded, batch: int) -> Iterator[Row]:
     if judge.runs(whole):
         inputs, outputs = wanted[PIPELINE]
         found = judge.chain(whole.yielding(*dict.fromkeys([*whole.outputs, *kept])), inputs, batch)
-        yield judge.row(WHOLE, found, outputs, batch)
+        yield judge.row(WHOLE, found, outputs, batch, fed=True)
     if judge.runs(edit):
         inputs, outputs = wanted[EDIT]
         yield judge.row(EDITED, judge.chain(edit, inputs, batch), outputs, batch)
@@ -93,7 +110,7 @@ def _mixed(judge: _Judge, inputs: Arrays, count: int) -> list[Row]:
     if not judge.runs(chain):
         return []
     alone, together = (judge.chain(chain, inputs, batch)["result"] for batch in (1, count))
-    return [judge.row(BATCHES, {"result": alone}, {"result": together}, 1)]
+    return [judge.row(BATCHES, {"result": alone}, {"result": together}, 1, fed=True)]
 
 
 # ---------------------------------------------------------------------------------------------- probes
@@ -120,7 +137,7 @@ def compare_probes(
         made = _walked(judge, images, batch)
         for name in [name for name in wanted if name in made]:
             found = {key: probes.pick(made[name][key], stored.seed) for key in wanted[name]}
-            rows.append(judge.row(name, found, wanted[name], batch, limits_of=name))
+            rows.append(judge.row(name, found, wanted[name], batch, name, fed=True))
     return rows + _mixed(judge, images, probes.BATCH)
 
 

@@ -5,6 +5,7 @@ describes (`wagi_rt.probes`). So a bundle can be checked without its checkpoint;
 compared. The reference is always the training model in FP32, never the export formulation.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from wagi.model import Inversion, WaGI
 from wagi.networks.full_detail import shares
 from wagi_rt import probes
 from wagi_rt.chain import EDIT, FUSED, fused
+
+_SHARES = (0.5, 0.9, 0.99)  # quantiles of naive errors
 
 
 def reference(model: WaGI, images: np.ndarray, offsets: bool = False) -> Recorded:
@@ -68,6 +71,19 @@ def _moved(model: WaGI, inversion: Inversion, edited: Inversion) -> dict[str, Te
         return {}
     found = model.move(inversion, model.generator.prefix(edited.ws, model.fusion_start), edited.naive)
     return {"flow": found.flows[-1], "shares": shares(found)}
+
+
+def naive_errors(model: WaGI, heldout: Iterable[np.ndarray]) -> dict[str, Any]:
+    """Mean squared errors of the naive inversions of held-out pictures, as the manifest stores them."""
+    errors: list[float] = []
+    with torch.no_grad():
+        for images in map(torch.from_numpy, heldout):
+            _, naive = model.reconstruct(model.encode(images))
+            errors += model.residual(images, naive).square().mean(dim=(1, 2, 3)).tolist()
+    if not errors:
+        return {}
+    quantiles = {str(share): float(np.quantile(errors, share)) for share in _SHARES}
+    return {"naive_errors": {"count": len(errors), "mean": float(np.mean(errors)), "quantiles": quantiles}}
 
 
 # ---------------------------------------------------------------------------------------------- probes

@@ -31,7 +31,7 @@ class Row:
     psnr: float  # dB, the worst output's; the peak is the range of the reference
     scale: float  # largest absolute value of the reference
     tolerance: float  # of `difference`; infinite: only the PSNR counts
-    limit: float  # least PSNR
+    limit: float  # least PSNR; minus infinity: none
     values: int
 
     @property
@@ -116,9 +116,10 @@ def table(rows: Iterable[Row], largest: Mapping[str, float] | None = None) -> st
     for one in rows:
         activation = f"{largest[one.name]:.3g}" if largest and one.name in largest else "-"
         tolerance = f"{one.tolerance:.1e}" if np.isfinite(one.tolerance) else "-"
+        limit = f"{one.limit:g}" if np.isfinite(one.limit) else "-"
         lines.append(
             f"{one.name:<12} {one.backend:<13} {one.batch:>5} {one.difference:>11.2e} {one.mean:>11.2e} "
-            f"{tolerance:>8} {one.psnr:>8.1f} {one.limit:>6g} {one.scale:>10.3g} {activation:>10} "
+            f"{tolerance:>8} {one.psnr:>8.1f} {limit:>6} {one.scale:>10.3g} {activation:>10} "
             f"{one.values:>10}  {'pass' if one.passed else 'FAIL'}"
         )
     return "\n".join(lines)

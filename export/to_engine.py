@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     if kind != "cuda":
         raise _usage(f"--device {args.device}: engines are built on a GPU; use cuda or cuda:N")
     manifest = manifests.read(args.bundle)
+    if manifest.int8:
+        raise _usage(f"{args.bundle}: has int8 layers, which are for CPUs; export it without --int8")
     names = _names(args.engines, manifest)
     # TF32 has the mantissa of half: no loss where the graph is half anyway, none wanted where it is not.
     options = Options(*batches, args.level, not args.exact_version, tf32=manifest.precision == "fp16")

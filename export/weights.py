@@ -18,6 +18,7 @@ EXTERNAL_BYTES = 1024
 _PAGE, _LINE, _LARGE = 4096, 64, 1 << 20
 # A tensor is stored in half precision only if that changes it by no more than rounding (2^-11 per value).
 HALF_RELATIVE_ERROR = 1e-3
+_SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
 class WeightStore:
@@ -83,6 +84,8 @@ def store_half(model: ir.Model) -> None:
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.nbytes < EXTERNAL_BYTES:
             continue
+        if any(use.node.op_type in _SCALED for use in value.uses()):
+            continue  # engines look for scales that are constants
         array = tensor.numpy()
         if not survives_half(array):
             continue

@@ -19,10 +19,19 @@ class Graph(NamedTuple):
     sha256: str
     inputs: Shapes
     outputs: Shapes
-    tolerance: float  # largest absolute difference from PyTorch in FP32 that the export accepts
+    # Largest absolute difference from PyTorch in FP32 that the export accepts; infinite: the PSNR counts.
+    tolerance: float
     limit_psnr_db: float  # least PSNR against FP32 that an engine of this graph must reach
     parity: Mapping[str, float] = MappingProxyType({})  # measured at export: max_abs, psnr_db
     max_activation: float | None = None  # largest absolute value inside the graph, measured on data
+
+
+class Int8(NamedTuple):
+    """The parts of a model whose layers are int8, and how near its pictures come to FP32."""
+
+    parts: tuple[str, ...]  # encoder, heads
+    limit_psnr_db: float  # least PSNR of inversions and edits
+    psnr_db: Mapping[str, float]  # measured at export, on held-out pictures: inversions, edits
 
 
 class NaiveErrors(NamedTuple):
@@ -86,6 +95,12 @@ class Manifest(NamedTuple):
     naive_errors: NaiveErrors | None
     styles: int  # channels of the offsets of styles that graphs take behind the latents; 0: none
     text: Text | None
+    int8: Int8 | None
+
+    @property
+    def with_int8(self) -> str:
+        """What is to be said behind the precision."""
+        return f" with int8 {' and '.join(self.int8.parts)}" if self.int8 else ""
 
     @property
     def latents(self) -> tuple[int, int]:

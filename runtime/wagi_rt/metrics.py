@@ -21,16 +21,16 @@ def l2(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB with peak 2; infinite for equal images."""
-    return _decibels(l2(x, y), _PEAK)
+    return decibels(l2(x, y))
 
 
 def psnr_of_all(found: np.ndarray, wanted: np.ndarray, peak: float = _PEAK) -> float:  # of any shape
     """The same of two whole tensors: infinite for equal ones, NaN if a value is no number."""
-    return float(_decibels(np.square(found.astype(np.float64) - wanted).mean(), peak))
+    return float(decibels(np.square(found.astype(np.float64) - wanted).mean(), peak))
 
 
-def _decibels(error: np.ndarray, peak: float) -> np.ndarray:
-    """Mean squared errors as PSNR."""
+def decibels(error: np.ndarray | np.floating, peak: float = _PEAK) -> np.ndarray:
+    """Mean squared errors, of any shape, as PSNR in dB; infinite for none."""
     with np.errstate(divide="ignore"):
         return 10 * np.log10(peak**2 / error)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from wagi_rt import chain, directions
 from wagi_rt.chain import PIPELINE, Kind
-from wagi_rt.entries import Graph, Manifest, NaiveErrors, Packed, Text
+from wagi_rt.entries import Graph, Int8, Manifest, NaiveErrors, Packed, Text
 from wagi_rt.errors import UserError, printable
 from wagi_rt.fields import Fields
 
@@ -17,6 +17,7 @@ from wagi_rt.fields import Fields
 OLDEST, SCHEMA, RESIZED = 2, 3, 4
 # fp16: half arithmetic with FP32 islands. fp16-weights: half storage, FP32 arithmetic.
 PRECISIONS = ("fp32", "fp16", "fp16-weights")
+INT8 = ("encoder", "heads")  # parts that may have int8 layers
 # `default` says which way an inversion is faster.
 DEFAULTS = (PIPELINE, "graphs")
 
@@ -73,6 +74,7 @@ class Checker(Fields):
             naive_errors=self.naive_errors(data) if "naive_errors" in data else None,
             styles=self.positive(data, "styles") if "styles" in data else 0,
             text=self.text(data) if "text" in data else None,
+            int8=self.int8(data) if "int8" in data else None,
         )
         self.contract(manifest)
         return manifest
@@ -123,6 +125,15 @@ class Checker(Fields):
         context = self.positive(found, "context")
         return Text(self.get(found, "name", str, "text."), tokens, context, hashes=hashes, **names)
 
+    def int8(self, data: dict[str, Any]) -> Int8:
+        """{"parts", "limit_psnr_db", "psnr_db": {name: dB}}."""
+        found, where = self.get(data, "int8", dict), "int8."
+        parts = self.get(found, "parts", list, where)
+        if not parts or not set(map(str, parts)) <= set(INT8):
+            raise self.fail(f"key 'int8.parts' must hold some of {', '.join(INT8)}")
+        limit = float(self.get(found, "limit_psnr_db", float, where))
+        return Int8(tuple(parts), limit, self.numbers(found, "psnr_db", where))
+
     def naive_errors(self, data: dict[str, Any]) -> NaiveErrors:
         found, where = self.get(data, "naive_errors", dict), "naive_errors."
         try:
@@ -150,7 +161,8 @@ class Checker(Fields):
             sha256=self.hash(data.get("sha256"), f"key '{where}sha256'"),
             inputs=self.shapes(self.get(data, "inputs", dict, where), where + "inputs."),
             outputs=self.shapes(self.get(data, "outputs", dict, where), where + "outputs."),
-            tolerance=self.tolerance(data, where),
+            # Of graphs with int8 layers only the PSNR counts.
+            tolerance=self.tolerance(data, where) if "tolerance" in data else math.inf,
             limit_psnr_db=float(self.get(data, "limit_psnr_db", float, where)),
             parity=self.numbers(data, "parity", where),
             max_activation=self.optional(data, "max_activation", where),

@@ -78,7 +78,7 @@ class Session(Closing):
         title = backends.BACKENDS[self.backend_name].title
         return (
             f"{self.manifest.name} ({self.size} px) with {title} {self.engine.version} "
-            f"on {self.engine.device}, {self.precision}"
+            f"on {self.engine.device}, {self.precision}{self.manifest.with_int8}"
         )
 
     def invert(

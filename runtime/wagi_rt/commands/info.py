@@ -38,6 +38,7 @@ def _report(manifest: Manifest) -> dict[str, Any]:
         "n_latent": manifest.n_latent,
         "style_dim": manifest.style_dim,
         "precision": manifest.precision,
+        "int8": manifest.int8._asdict() if manifest.int8 else None,
         "tolerance": manifest.tolerance,
         "sha256": manifest.sha256,
         "created": manifest.created,
@@ -55,7 +56,7 @@ def _report(manifest: Manifest) -> dict[str, Any]:
 def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     total = sum(report["files"].values()) / 1e6
     lines = [
-        f"{manifest.name}: {manifest.size} px images, {manifest.precision}, "
+        f"{manifest.name}: {manifest.size} px images, {manifest.precision}{manifest.with_int8}, "
         f"{manifest.n_latent} styles of {manifest.style_dim}, detail recovered at {manifest.resolution} px",
         f"bundle     {manifest.folder}",
         f"created    {manifest.created or 'unknown'}",
@@ -63,6 +64,10 @@ def _lines(manifest: Manifest, report: dict[str, Any]) -> list[str]:
         f"runs       {_WAYS[manifest.default]}",
         f"tolerance  {manifest.tolerance:g} (largest difference from PyTorch that the export accepts)",
     ]
+    if manifest.int8:
+        found, limit = manifest.int8.psnr_db, manifest.int8.limit_psnr_db
+        said = ", ".join(f"{name} {value:.1f} dB" for name, value in found.items())
+        lines.append(f"int8       {said} against PyTorch, in place of a tolerance (limit {limit:g})")
     lines += [
         f"source     {key}: {value}" for key, value in manifest.source.items() if not isinstance(value, dict)
     ]
