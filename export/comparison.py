@@ -14,6 +14,7 @@ from wagi_rt import probes
 from wagi_rt.chain import EDIT, FUSED, MOVE, PIPELINE, Chain, Step, fused
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
+from wagi_rt.metrics import PEAK
 
 # Names of the rows that are not graphs: the separate graphs run in turn, an edit that changes nothing against
 # the inversion, and one image at a time.
@@ -42,15 +43,15 @@ class _Judge:
         fed: bool = False,
     ) -> Row:
         """fed: `found` comes from what other graphs of the engine made."""
-        limits = self.limits(limits_of)
+        limits, peak = self.limits(limits_of), None
         if (int8 := self.manifest.int8) and (fed or not isfinite(self.manifest.graphs[limits_of].tolerance)):
             # int8 counts by what becomes of pictures; what lies before them has no limit.
             makes = self.manifest.parts[limits_of].makes
             pictures = {key: value for key, value in wanted.items() if makes.get(key, key) == "result"}
             limits = float("inf"), int8.limit_psnr_db if pictures else float("-inf")
-            wanted = pictures or wanted
+            wanted, peak = pictures or wanted, PEAK if pictures else None
         pairs = [found[key] for key in wanted], wanted.values()
-        return row(name, *pairs, limits, self.backend, batch)
+        return row(name, *pairs, limits, self.backend, batch, peak)
 
     def runs(self, chain: Chain) -> bool:
         """True where the engine has all that the chain needs, and is meant to run it."""

@@ -48,9 +48,9 @@ class Row:
         }
 
 
-def psnr_db(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Peak signal-to-noise ratio; the peak is the range of `wanted` (about 2 for images). NaN stays NaN."""
-    peak = float(wanted.max() - wanted.min()) or 1.0
+def psnr_db(found: np.ndarray, wanted: np.ndarray, peak: float | None = None) -> float:
+    """Peak signal-to-noise ratio; peak None: the range of `wanted`. NaN stays NaN."""
+    peak = peak or float(wanted.max() - wanted.min()) or 1.0
     return float(np.minimum(psnr_of_all(found, wanted, peak), IDENTICAL_DB))
 
 
@@ -61,8 +61,9 @@ def row(
     limits: tuple[float, float],
     backend: str = "onnx",
     batch: int = 0,
+    peak: float | None = None,
 ) -> Row:
-    """The comparison of pairs of arrays. limits: (tolerance, least PSNR)."""
+    """The comparison of pairs of arrays. limits: (tolerance, least PSNR). peak: see psnr_db."""
     pairs = list(zip(found, wanted, strict=True))
     whole = all(np.isfinite(f).all() and np.isfinite(w).all() for f, w in pairs)
     values = sum(w.size for _, w in pairs)
@@ -73,7 +74,7 @@ def row(
         batch or len(pairs[0][1]),
         difference=max((float(d.max()) for d in differences), default=float("nan")),
         mean=sum(float(d.sum(dtype=np.float64)) for d in differences) / values if whole else float("nan"),
-        psnr=min(psnr_db(f, w) for f, w in pairs) if whole else float("nan"),
+        psnr=min(psnr_db(f, w, peak) for f, w in pairs) if whole else float("nan"),
         scale=max(float(np.abs(w).max()) for _, w in pairs),
         tolerance=limits[0],
         limit=limits[1],

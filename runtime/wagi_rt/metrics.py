@@ -9,7 +9,7 @@ import numpy as np
 
 from wagi_rt.haar import decompose
 
-_PEAK = 2.0  # the width of the range [-1, 1]
+PEAK = 2.0  # the width of the range [-1, 1]
 _SSIM_RADIUS, _SSIM_SIGMA = 5, 1.5
 _MIN_SIDE = 2 * _SSIM_RADIUS + 1
 
@@ -24,12 +24,12 @@ def psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return decibels(l2(x, y))
 
 
-def psnr_of_all(found: np.ndarray, wanted: np.ndarray, peak: float = _PEAK) -> float:  # of any shape
+def psnr_of_all(found: np.ndarray, wanted: np.ndarray, peak: float = PEAK) -> float:  # of any shape
     """The same of two whole tensors: infinite for equal ones, NaN if a value is no number."""
     return float(decibels(np.square(found.astype(np.float64) - wanted).mean(), peak))
 
 
-def decibels(error: np.ndarray | np.floating, peak: float = _PEAK) -> np.ndarray:
+def decibels(error: np.ndarray | np.floating, peak: float = PEAK) -> np.ndarray:
     """Mean squared errors, of any shape, as PSNR in dB; infinite for none."""
     with np.errstate(divide="ignore"):
         return 10 * np.log10(peak**2 / error)
@@ -45,7 +45,7 @@ def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if min(x.shape[2:]) < _MIN_SIDE:
         raise ValueError(f"ssim: images must be at least {_MIN_SIDE} px, got {x.shape[3]}x{x.shape[2]}")
     x, y = x.astype(np.float64), y.astype(np.float64)
-    c1, c2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     mean_x, mean_y = _smooth(x), _smooth(y)
     var_x = _smooth(x * x) - mean_x**2
     var_y = _smooth(y * y) - mean_y**2
