@@ -163,7 +163,7 @@ def _quantised(graph: ir.Model, part: str, inputs: list[Arrays]) -> ir.Model:
 
 @torch.no_grad()
 def _inputs(name: str, pictures: np.ndarray, model: WaGI, styles: bool) -> Iterator[Arrays]:
-    """What a graph gets in inversions of the pictures, by batches."""
+    """The inputs of a graph in inversions of the pictures, by batches."""
     for start in range(0, len(pictures), _BATCH):
         images = pictures[start : start + _BATCH]
         if name == "encoder":  # without the rest of an inversion
@@ -195,7 +195,7 @@ def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> 
 def require(
     engine: Engine, model: WaGI, int8: Int8, styles: bool, report: Callable[[str], None]
 ) -> dict[str, float]:
-    """What `measure` finds on the held-out pictures; UserError where it is below LIMIT_DB."""
+    """The finding of `measure` on the held-out pictures; UserError where it is below LIMIT_DB."""
     found = measure(engine, model, int8.held_out, styles)
     said = " and ".join(f"{name} {value:.1f} dB" for name, value in found.items())
     line = (

@@ -99,7 +99,7 @@ class Manifest(NamedTuple):
 
     @property
     def with_int8(self) -> str:
-        """What is to be said behind the precision."""
+        """The words behind the precision; none without int8."""
         return f" with int8 {' and '.join(self.int8.parts)}" if self.int8 else ""
 
     @property
