@@ -11,7 +11,9 @@ from torch import Tensor
 from wagi.data import open_dataset, to_float
 from wagi.editing.attributes import true_edit
 from wagi.errors import UserError, option
-from wagi.experiments.models import Inverter, size_of
+from wagi.experiments.comparison import comparison, with_labels, write_picture
+from wagi.experiments.models import Inverter, one_each, size_of
+from wagi.experiments.photos import add_data
 from wagi.experiments.ways import load_directions, strengths_of
 from wagi.portraits import dataset, render
 from wagi_rt.directions import Direction
@@ -19,6 +21,21 @@ from wagi_rt.directions import Direction
 USUAL = ("yaw", "smile", "glasses", "hat", "beard", "light_hair", "skin")  # where no directions name others
 Edits = list[tuple[str, float]]  # attributes with their strengths
 Shifts = dict[str, list[Direction]]  # model -> the direction of each edit
+
+
+def add_edits(p: argparse.ArgumentParser, count: int) -> None:
+    """The options of `lines`."""
+    p.add_argument(
+        "--directions", type=Path, nargs="+", default=[], metavar="DIR",
+        help="folders of directions (python -m wagi.directions) or bundles; each model takes its generator's",
+    )  # fmt: skip
+    p.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=STRENGTH",
+        help=f"the edits (default: the first {count} directions, 1 unit each, within their ranges; several "
+        f"models without directions: {', '.join(USUAL[:count])})",
+    )  # fmt: skip
+    p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
+    add_data(p)
 
 
 class Case(NamedTuple):
@@ -165,3 +182,10 @@ def lines(models: Mapping[str, Inverter], args: argparse.Namespace, inversions: 
         columns["true edit"] = [nothing if case.edited is None else case.edited for case in cases]
     labels = ["inversion"] * inversions + [f"{name} {strength:+g}" for name, strength in edits]
     return Lines({title: torch.cat(each) for title, each in columns.items()}, labels, whose(args, cases))
+
+
+def draw(args: argparse.Namespace, inversions: int, edits: int) -> None:
+    """The sheet of all models of the options."""
+    found = lines(one_each(args), args, inversions, edits)
+    write_picture(args.out, with_labels(comparison(found.columns), found.labels))
+    print(f"{args.out}: {', '.join(found.labels)}; {found.whose}")

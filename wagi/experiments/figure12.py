@@ -13,10 +13,8 @@ import argparse
 from pathlib import Path
 
 from wagi.errors import UserError
-from wagi.experiments.attribute_edits import USUAL, lines
-from wagi.experiments.comparison import comparison, with_labels, write_picture
-from wagi.experiments.models import add_models, one_each
-from wagi.experiments.photos import add_data
+from wagi.experiments.attribute_edits import add_edits, draw
+from wagi.experiments.models import add_models
 
 INVERSIONS, EDITS = 3, 5
 
@@ -37,29 +35,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def add_edits(p: argparse.ArgumentParser, count: int) -> None:
-    """The options of `attribute_edits.lines`."""
-    p.add_argument(
-        "--directions", type=Path, nargs="+", default=[], metavar="DIR",
-        help="folders of directions (python -m wagi.directions) or bundles; each model takes its generator's",
-    )  # fmt: skip
-    p.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=STRENGTH",
-        help=f"the edits (default: the first {count} directions, 1 unit each, within their ranges; several "
-        f"models without directions: {', '.join(USUAL[:count])})",
-    )  # fmt: skip
-    p.add_argument("--seed", type=int, default=9001, metavar="K", help="of the portraits (default 9001)")
-    add_data(p)
-
-
 def run(args: argparse.Namespace) -> None:
     if args.inversions < 0:
         raise UserError(f"--inversions {args.inversions}: must be 0 or more", 2)
     draw(args, args.inversions, EDITS)
-
-
-def draw(args: argparse.Namespace, inversions: int, edits: int) -> None:
-    """The sheet of all systems."""
-    found = lines(one_each(args), args, inversions, edits)
-    write_picture(args.out, with_labels(comparison(found.columns), found.labels))
-    print(f"{args.out}: {', '.join(found.labels)}; {found.whose}")

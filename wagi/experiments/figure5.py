@@ -18,8 +18,7 @@ import torch
 from wagi.checkpoint import load_model
 from wagi.editing.attributes import ATTRIBUTES
 from wagi.errors import UserError
-from wagi.experiments import figure12
-from wagi.experiments.attribute_edits import along, of_data, rendered, whose
+from wagi.experiments.attribute_edits import add_edits, along, draw, of_data, rendered, whose
 from wagi.experiments.comparison import comparison, with_labels, write_picture
 from wagi.experiments.models import add_models, named_models
 from wagi.experiments.ways import NAIVE, PAPERS, SHIPPED, Compared, load_papers
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help="one model: another with ADA and the same generator, for the papers' edit (default: the model "
         "itself, if it has ADA)",
     )  # fmt: skip
-    figure12.add_edits(p, COLUMNS)
+    add_edits(p, COLUMNS)
     return p
 
 
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     if len(args.model) != 1 or args.table1:
         if args.papers:
             raise UserError("--papers: is for one --model; name it among several as one of them", 2)
-        figure12.draw(args, 0, COLUMNS)
+        draw(args, 0, COLUMNS)
         return
     if len(args.directions) != 1:
         raise UserError("--directions: one --model is edited along directions; name one folder or bundle", 2)

@@ -10,7 +10,7 @@ from wagi.checkpoint import build_inverter, build_loaded, read
 from wagi.errors import UserError, option
 from wagi.evaluation.optimisers import Optimiser, PictureLoss
 from wagi.experiments.networks import add_networks, files_of, networks
-from wagi.experiments.systems import BASELINES
+from wagi.experiments.systems import BASELINES, asked
 from wagi.features import FeatureFiles
 from wagi.model import NaiveInverter
 from wagi.standins.model import LOOKS
@@ -60,10 +60,10 @@ def _systems(args: argparse.Namespace, seeds: int | None) -> dict[str, list[Inve
         raise UserError("--runs: is needed with --table1: the folder that its systems were trained in", 2)
     lines = _lines(args.table1)
     rows = {line["row"]: line for line in lines}
-    asked = [name.strip() for name in args.systems.split(",") if name.strip()]
-    if unknown := [name for name in asked if name not in rows]:
+    chosen = asked(args.systems)
+    if unknown := [name for name in chosen if name not in rows]:
         raise UserError(f"--systems {unknown[0]}: {args.table1} has {', '.join(rows)}", 2)
-    names = asked or [name for name in BASELINES if name in rows]
+    names = chosen or [name for name in BASELINES if name in rows]
     if not names:
         raise UserError(f"--systems: is needed; {args.table1} has {', '.join(rows)}", 2)
     found: dict[str, list[Inverter]] = {}

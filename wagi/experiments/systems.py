@@ -60,3 +60,8 @@ def budgeted(system: System, kimg: float, seed: int, more: dict[str, str]) -> Sy
     own = {name: text for name, text in more.items() if name in has} | dict(system.overrides)
     own |= {"kimg": repr(kimg), "seed": str(seed)}
     return replace(system, overrides=tuple(own.items()))
+
+
+def asked(text: str) -> list[str]:
+    """The labels that --systems names, by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -25,7 +25,7 @@ from wagi.experiments import ablation, published, tables
 from wagi.experiments.generators import Generators, generators_parser, require_positive
 from wagi.experiments.networks import add_networks, files_of, words_of
 from wagi.experiments.runs import Task, data_identity, digest, kept_json
-from wagi.experiments.systems import LATENTS, PTI, System, budgeted, systems
+from wagi.experiments.systems import LATENTS, PTI, System, asked, budgeted, systems
 from wagi.features import FeatureFiles
 from wagi_rt.files import file_sha256
 
@@ -166,7 +166,7 @@ class Comparison:
     def chosen(self) -> list[System]:
         """The systems of --systems; with neither that nor --data none."""
         every = {system.label: system for system in systems(*self.settings())}
-        names = [name.strip() for name in self.args.systems.split(",") if name.strip()]
+        names = asked(self.args.systems)
         if unknown := [name for name in names if name not in every]:
             raise UserError(f"--systems {unknown[0]}: no such system; choose from {', '.join(every)}", 2)
         found = [every[name] for name in names] if names else list(every.values())
