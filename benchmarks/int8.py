@@ -108,15 +108,11 @@ def results(engine: OrtEngine, images: list[np.ndarray]) -> dict[str, np.ndarray
     """Inversion, naive image at R and an edit (as the bundle's probes are edited) of all pictures."""
     import numpy as np
 
-    from wagi_rt import chain, probes
+    from export.int8 import shown
 
     manifest, found = engine.manifest, {"result": [], "naive_r": [], "edit": []}
-    opening = chain.opening(*manifest.kind)
     for batch in images:
-        kept = engine.run_chain(opening, {"image": batch}) | {"image": batch}
-        kept["edit_ws"] = probes.edited(kept["ws"])
-        edit = engine.run_chain(manifest.edit, {name: kept[name] for name in manifest.edit.inputs})
-        inversion = engine.run_chain(manifest.inversion, {"image": batch})
+        inversion, edit = shown(engine, batch, manifest.inversion, manifest.edit)
         for name, value in (*inversion.items(), ("edit", edit["result"])):
             if name in found:
                 found[name].append(value)

@@ -25,7 +25,7 @@ from export.rows import Arrays
 from export.trace import strip_metadata
 from wagi.model import WaGI
 from wagi_rt import probes
-from wagi_rt.chain import EDIT, PIPELINE, opening
+from wagi_rt.chain import EDIT, PIPELINE, Chain, opening
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import decibels, l2
@@ -175,6 +175,14 @@ def _inputs(name: str, pictures: np.ndarray, model: WaGI, styles: bool) -> Itera
 # ---------------------------------------------------------------------------------------------- the gate
 
 
+def shown(engine: Engine, images: np.ndarray, inversion: Chain, edit: Chain) -> tuple[Arrays, Arrays]:
+    """The outputs of two chains of an engine: an inversion, and its edit to `wagi_rt.probes.edited`."""
+    kept = engine.run_chain(opening(*engine.manifest.kind), {"image": images}) | {"image": images}
+    kept["edit_ws"] = probes.edited(kept["ws"])
+    edited = engine.run_chain(edit, {name: kept[name] for name in edit.inputs})
+    return engine.run_chain(inversion, {"image": images}), edited
+
+
 def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> dict[str, float]:
     """PSNR in dB of inversions and of edits (wagi_rt.probes.edited) against PyTorch in FP32, of all pictures
     together, as the runtime computes them."""
@@ -182,13 +190,9 @@ def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> 
     errors: dict[str, list[float]] = {"inversions": [], "edits": []}
     for image in pictures[:, None]:
         wanted = reference(model, image, styles)
-        result = engine.run_chain(manifest.chain, {"image": image})["result"]
-        kept = engine.run_chain(opening(*manifest.kind), {"image": image}) | {"image": image}
-        kept["edit_ws"] = probes.edited(kept["ws"])
-        edit = manifest.edit_chain
-        edited = engine.run_chain(edit, {name: kept[name] for name in edit.inputs})["result"]
-        errors["inversions"] += l2(result, wanted[PIPELINE][1]["result"]).tolist()
-        errors["edits"] += l2(edited, wanted[EDIT][1]["result"]).tolist()
+        result, edited = shown(engine, image, manifest.chain, manifest.edit_chain)
+        errors["inversions"] += l2(result["result"], wanted[PIPELINE][1]["result"]).tolist()
+        errors["edits"] += l2(edited["result"], wanted[EDIT][1]["result"]).tolist()
     return {name: float(decibels(np.asarray(found).mean())) for name, found in errors.items()}
 
 

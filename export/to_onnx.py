@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
     from wagi_rt.manifest import file_sha256
 
     check_target(args.output, args.overwrite)
-    _check_int8(args)
+    parts = _int8_parts(args)
     opset = args.opset or DEFAULT_OPSET
     check_opset(opset)
     directions = _directions(args.directions) if args.directions else {}
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--skip {args.skip}: this generator has no wavelets; use folded", 2)
     size = model.generator.size
     images = next(_batches("--calibrate", args.calibrate, size)) if args.calibrate else None
-    int8 = _int8(args, size) if args.int8 else None
+    int8 = _int8(args, parts, size) if parts else None
     config = to_dict(model_config(content, args.checkpoint))
     source = {
         "checkpoint": args.checkpoint.name,
@@ -185,23 +185,24 @@ def _batches(name: str, data: str, size: int) -> "Iterator[np.ndarray]":  # => N
         yield np.stack([images.get(i, False)["image"].numpy() for i in part])
 
 
-def _check_int8(args: argparse.Namespace) -> None:
-    """UserError (status 2) for a wrong --int8, or one that does not go together with other options."""
+def _int8_parts(args: argparse.Namespace) -> tuple[str, ...]:
+    """The parts of --int8, none without it. UserError (status 2) where it is wrong or options clash."""
     from export.int8 import PARTS
     from wagi_rt.errors import UserError
 
     if args.int8 is None:
-        return
-    parts = args.int8.split(",")
+        return ()
+    parts = tuple(args.int8.split(","))
     if not set(parts) <= set(PARTS) or len(set(parts)) < len(parts):
         raise UserError(f"--int8 {args.int8}: must be encoder, heads or encoder,heads", 2)
     if args.precision == "fp16":
         raise UserError("--int8: not together with --fp16, which is for GPUs; leave out one of them", 2)
     if not args.calibrate:
         raise UserError("--int8: needs pictures of the model's kind for its ranges; add --calibrate DATA", 2)
+    return parts
 
 
-def _int8(args: argparse.Namespace, size: int) -> "Int8":
+def _int8(args: argparse.Namespace, parts: tuple[str, ...], size: int) -> "Int8":
     """The parts, and the pictures for ranges and for the gate."""
     import numpy as np
 
@@ -214,7 +215,7 @@ def _int8(args: argparse.Namespace, size: int) -> "Int8":
 
     ranges = pictures("--calibrate", args.calibrate)
     judged = pictures("--held-out", args.held_out) if args.held_out else probes.images(size, PARITY_SEED)
-    return Int8(tuple(args.int8.split(",")), ranges, judged)
+    return Int8(parts, ranges, judged)
 
 
 def _directions(folder: Path) -> "dict[str, Direction]":
