@@ -143,7 +143,7 @@ def _start(manifest: Manifest, choice: EngineChoice) -> Process:
     """A process; UserError where it is known without one that this machine lacks what the engine needs."""
     if choice.precision == "bf16" and not files.may_have_bf16():
         raise UserError("this CPU does not compute in it")
-    if parse_device(choice.device or "cpu")[0] == "cuda":
+    if _kind(choice) == "cuda":
         if choice.backend == "trt":
             works, why = backends.engine_class("trt").available()
             if not works:
@@ -218,14 +218,18 @@ class _Turns:
         }
 
 
+def _kind(choice: EngineChoice) -> str:
+    """cpu or cuda."""
+    return parse_device(choice.device or "cpu")[0]
+
+
 def _looks_for_a_gpu(choice: EngineChoice) -> bool:
     """True where a look for a driver comes before its process: a tenth of a second, while others begin."""
-    return parse_device(choice.device or "cpu")[0] == "cuda"
+    return _kind(choice) == "cuda"
 
 
 def _row(choice: EngineChoice, ms: float | None = None, error: str = "") -> Row:
-    device = parse_device(choice.device or "cpu")[0]
-    return Row(choice.backend, device, choice.precision, None if ms is None else round(ms, 3), error)
+    return Row(choice.backend, _kind(choice), choice.precision, None if ms is None else round(ms, 3), error)
 
 
 def afterwards(manifest: Manifest, choice: EngineChoice) -> str:
