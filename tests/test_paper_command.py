@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from wagi import evaluate
-from wagi.experiments import EXPERIMENTS, claims, paper
+from wagi import config, evaluate
+from wagi.experiments import EXPERIMENTS, claims, paper, rows, table3
 
 
 def report(**columns):
@@ -30,26 +30,48 @@ def test_a_row_below_another():
     assert claims.less("L2", "C", "A", 0.15)(found)[1] is False
     assert claims.less("L2", "A", "B")(found)[1] is False
     assert claims.less("L2", "B", "A", at_most=0.1)(found)[1] is False
-    assert claims.less("L2", "A", "D")(found) == ("D: does not exist at this size", None)
+    assert claims.less("L2", "A", "D")(found) == ("D: not in this report", None)
+    assert claims.best("D", ("L2",))(found) == ("D: not in this report", None)
 
 
-def bands_report(hfgi, wagi, ratio):
+def bands_report(l2, l1=None, ratio=30):
+    """Lines of the finest level: norm -> method -> LL, LH, HL, HH; a coarser one that must not count."""
     lines = []
-    for method, high in (("HFGI", hfgi), ("WaGI", wagi)):
-        line = {"method": method, "level": 0, "LL / mean of the others": ratio}
-        lines += [
-            {**line, "norm": norm, **dict(zip(("LH", "HL", "HH"), high, strict=True))}
-            for norm in ("L1", "L2")
-        ]
+    for norm, methods in (("L2", l2), ("L1", l1 or l2)):
+        for method, values in methods.items():
+            line = {"method": method, "norm": norm, "LL / mean of the others": ratio}
+            cells = dict(zip(("LL", "LH", "HL", "HH"), values, strict=True))
+            lines += [{**line, "level": 0, **cells}, {**line, "level": 1, **dict.fromkeys(cells, 99)}]
     return {"rows": lines}
 
 
-def test_bands_and_the_factor_thirty():
-    assert claims.bands(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
-    assert not claims.bands(bands_report((2, 0.5, 2), (1, 1, 1), 30))[1]
+def test_bands_in_each_norm():
+    """The least in every high band; LL does not count, and each norm stands for itself."""
+    good, bad = {"HFGI": (1, 2, 2, 2), "WaGI": (9, 1, 1, 1)}, {"HFGI": (9, 2, 2, 0.5), "WaGI": (1, 1, 1, 1)}
+    for norm, held in (("L2", True), ("L1", False)):
+        assert claims.bands(norm)(bands_report(good, bad))[1] is held
+        assert claims.bands(norm)(bands_report(bad, good))[1] is not held
+
+
+def test_the_bias_of_high_rate_models():
+    """LL must fall by more than a tenth and the high bands by no more, of HyperStyle and HFGI alike."""
+
+    def held(hyper, hfgi):
+        lines = {"ReStyle (e4e)": (10, 1, 1, 1), "HyperStyle": hyper, "HFGI": hfgi, "WaGI": (1, 0, 0, 0)}
+        return claims.biased(bands_report(lines))[1]
+
+    assert held((5, 1, 1, 0.9), (4, 1.5, 1, 1)) is True
+    assert held((5, 1, 1, 0.9), (4, 0.5, 1, 1)) is False
+    assert held((9.5, 1, 1, 1), (4, 1, 1, 1)) is False
+    assert claims.biased(bands_report({"HFGI": (1, 1, 1, 1)}))[1] is None
+
+
+def test_the_factor_thirty():
+    lines = {"HFGI": (30, 1, 1, 1), "WaGI": (1, 1, 1, 1)}
     for norm in ("L1", "L2"):
-        assert claims.thirty(norm, ("HFGI",))(bands_report((2, 2, 2), (1, 1, 1), 30))[1]
-        assert not claims.thirty(norm, ("HFGI",))(bands_report((2, 2, 2), (1, 1, 1), 6))[1]
+        for ratio, held in ((30, True), (6, False)):
+            assert claims.thirty(norm, ("HFGI",))(bands_report(lines, ratio=ratio))[1] is held
+        assert claims.thirty(norm, ("HFGI", "HyperStyle"))(bands_report(lines))[1] is None, "one is not there"
 
 
 def test_a_second_feature_level():
@@ -57,6 +79,14 @@ def test_a_second_feature_level():
     for values, held in (((3, 4, 2, 3), True), ((3, 4, 2, 5), False)):
         rows = [{"row": f"({k}) lf", "L2": v} for k, v in zip("bcfg", values, strict=True)]
         assert claims.levels({"rows": rows})[1] is held
+    assert claims.levels({"rows": [{"row": "(b) lf", "L2": 1}]})[1] is None
+
+
+def test_wavelets_below_eleven():
+    """(c) against (a) and (b), (g) against (e) and (f)."""
+    for values, held in (((3, 4, 2, 9, 5, 6, 1, 0), True), ((3, 4, 2, 9, 0.5, 6, 1, 0), False)):
+        rows = [{"row": f"({k}) lf", "L_wave": v} for k, v in zip("abcdefgh", values, strict=True)]
+        assert claims.higher({"rows": rows})[1] is held
 
 
 def test_spectra_and_octaves():
@@ -68,6 +98,15 @@ def test_spectra_and_octaves():
         ]
         return {"rows": rows, "notes": ["n"]}
 
+    def alone(stylegan2, swagan):
+        rows = [
+            {"generator": kind, "spectral loss": term, "top octave [dB]": error if term == "no" else 0}
+            for kind, error in (("stylegan2", stylegan2), ("swagan", swagan))
+            for term in ("no", "yes")
+        ]
+        return claims.fitted({"rows": rows})[1]
+
+    assert alone(20, 2) and not alone(20, 10) and not alone(2, 2)
     assert claims.spectral(fits((1, 2), (2, 1))) == ("n", True)
     assert not claims.spectral(fits((2, 1), (2, 1)))[1] and not claims.spectral(fits((1, 2), (1, 2)))[1]
     for values, held in (((1, 2, 4), True), ((1, 3, 4), False)):
@@ -91,6 +130,14 @@ def test_a_stopped_command_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "_experiment", None)
     assert evaluate.main(words) == 0
     assert (tmp_path / "paper.md").read_text() == text
+
+
+def test_every_row_exists_at_the_default_size():
+    """Nobody who tries the command reads that a row of tables 2 to 4 is missing."""
+    args = paper.parser().parse_args(["--out", "x"])
+    model, _ = config.settings(args.preset, "inversion")
+    assert rows.possible(table3.rows_of(model), model)[1] == []
+    assert not rows.layers("WaGI", model, "swagan", (7, 9, 11)).missing(model)
 
 
 def test_every_experiment_of_the_paper_has_a_step():

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import json
 import re
 import shlex
 
@@ -11,6 +12,7 @@ from checkout import ROOT
 from test_project_rules import COMMANDS, parser_of
 
 from wagi.experiments import EXPERIMENTS
+from wagi.experiments.paper import STEPS
 
 PAGE = (ROOT / "docs" / "paper.md").read_text()
 CELLS = [
@@ -67,9 +69,24 @@ def test_nothing_is_left_out():
     }
     assert figures >= set(range(1, 13))
     assert all(f"Table {n}" in names for n in range(1, 5))
+    assert all(re.search(rf"eqs?\. .*\({n}\)", names) for n in range(1, 10))
     systems = (
         "Theorem 1|Lemma 1.1|pSp|e4e|ReStyle|HyperStyle|HFGI|SWAGAN|StyleGAN2|InterFaceGAN|StyleCLIP|ArcFace"
     )
     for name in f"{systems}|LPIPS|FFHQ|CelebA-HQ|PTI|IntereStyle".split("|"):
         assert name in names, name
     assert not [cells[0] for cells in ROWS if len(cells) != 4 or not cells[3]]
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "figure1", "figure8", "figure9"])
+def test_verdicts_are_those_of_the_numbers(name):
+    """The first words of a row are what `evaluate paper` says of the committed report: yes, no, in part."""
+    report = ROOT / "docs" / "results" / f"{name}.json"
+    if not report.is_file():
+        pytest.skip(f"{name} is not measured yet")
+    (step,) = (step for step in STEPS if step.name == name)
+    judged = [claim.judge(json.loads(report.read_text()))[1] for claim in step.claims if claim.judge]
+    held = set(judged) - {None}
+    (row,) = (c for c in ROWS if c[0].startswith(("Table", "Figure")) and f"evaluate {name} " in c[2])
+    expected = {(True,): "yes", (False,): "no"}.get(tuple(held), "in part")
+    assert re.match(rf"{expected}\b", row[3]), (expected, judged, row[3])

@@ -10,6 +10,40 @@ _FAST: dict[str, Any] = dict(
     encoder="small", encoder_input=256, encoder_width=192, aligner="flow", naive="early",
     fusion_widths=(24, 32, 48), fusion_hidden=48)  # fmt: skip
 
+_PORTRAITS: dict[str, dict[str, Any]] = dict(
+    generator=dict(
+        mode="distill", kimg=1000.0, batch=16, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
+        latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
+        flip=False, holdout=512, save_every=500),
+    encoder=dict(
+        kimg=200.0, batch=16, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
+        lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
+        flip=False, holdout=512, save_every=500),
+    inversion=dict(
+        kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
+        lambda_lpips=0.0, lambda_id=0.0, ada_steps=2000, flip=False, holdout=512, save_every=500),
+    hypernetwork=dict(
+        kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
+        lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=512, save_every=500),
+)  # fmt: skip
+
+_SMOKE: dict[str, dict[str, Any]] = dict(
+    generator=dict(
+        mode="distill", kimg=0.04, batch=4, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
+        latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
+        flip=False, holdout=4, save_every=500),
+    encoder=dict(
+        kimg=0.04, batch=4, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
+        lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
+        flip=False, holdout=4, save_every=500),
+    inversion=dict(
+        kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
+        lambda_lpips=0.0, lambda_id=0.0, ada_steps=3, flip=False, holdout=4, save_every=500),
+    hypernetwork=dict(
+        kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
+        lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=4, save_every=500),
+)  # fmt: skip
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "portraits-64": dict(
         model=dict(
@@ -17,63 +51,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             encoder="small", encoder_input=64, encoder_width=48, aligner_channels=(12, 24, 32, 48),
             feature_levels=(16, 32), wavelet_levels=(32,), fusion_widths=(24, 32, 48), fusion_hidden=48,
             hyper_width=16),
-        generator=dict(
-            mode="distill", kimg=1000.0, batch=16, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
-            latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
-            flip=False, holdout=512, save_every=500),
-        encoder=dict(
-            kimg=200.0, batch=16, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
-            lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-            flip=False, holdout=512, save_every=500),
-        inversion=dict(
-            kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, ada_steps=2000, flip=False, holdout=512, save_every=500),
-        hypernetwork=dict(
-            kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=512, save_every=500),
-    ),
+        **_PORTRAITS),
     "portraits-128": dict(
         model=dict(
             size=128, style_dim=160, n_mlp=4, channel_multiplier=0.125, max_channels=128,
             encoder="small", encoder_input=64, encoder_width=48, aligner_channels=(8, 16, 24, 32),
             feature_levels=(16, 32), wavelet_levels=(64,), fusion_widths=(16, 24, 32, 48), fusion_hidden=32,
             hyper_width=16),
-        generator=dict(
-            mode="distill", kimg=1000.0, batch=16, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
-            latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
-            flip=False, holdout=512, save_every=500),
-        encoder=dict(
-            kimg=200.0, batch=16, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
-            lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-            flip=False, holdout=512, save_every=500),
-        inversion=dict(
-            kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, ada_steps=2000, flip=False, holdout=512, save_every=500),
-        hypernetwork=dict(
-            kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=512, save_every=500),
-    ),
+        **_PORTRAITS),
     "smoke": dict(
         model=dict(
             size=32, style_dim=160, n_mlp=2, channel_multiplier=0.125, max_channels=16,
             encoder="small", encoder_input=32, encoder_width=8, aligner_channels=(4, 6, 8, 10),
             feature_levels=(8, 16), wavelet_levels=(16,), fusion_widths=(6, 8, 10), fusion_hidden=8,
             hyper_width=2),
-        generator=dict(
-            mode="distill", kimg=0.04, batch=4, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
-            latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
-            flip=False, holdout=4, save_every=500),
-        encoder=dict(
-            kimg=0.04, batch=4, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
-            lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-            flip=False, holdout=4, save_every=500),
-        inversion=dict(
-            kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, ada_steps=3, flip=False, holdout=4, save_every=500),
-        hypernetwork=dict(
-            kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-            lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=4, save_every=500),
-    ),
+        **_SMOKE),
+    # Large enough for all rows of table 3.
+    "smoke-128": dict(
+        model=dict(
+            size=128, residual_resolution=64, style_dim=160, n_mlp=2, channel_multiplier=0.125,
+            max_channels=16, encoder="small", encoder_input=32, encoder_width=8,
+            aligner_channels=(4, 6, 8, 10), feature_levels=(16, 32), wavelet_levels=(32,),
+            fusion_widths=(6, 8, 10), fusion_hidden=8, hyper_width=2),
+        **_SMOKE),
     "ffhq1024": dict(model=dict(size=1024), generator={}, encoder={}, inversion={}, hypernetwork={}),
     "ffhq256": dict(model=dict(size=256), generator={}, encoder={}, inversion={}, hypernetwork={}),
     "ffhq1024-fast": dict(
