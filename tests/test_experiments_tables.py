@@ -178,6 +178,21 @@ def test_figures_6_and_10_draw_the_tables_models(world):
     assert sheet.shape == (TITLE + 5 * 2 * 32, (1 + 4) * 32, 3)
 
 
+def test_figure_6_shows_the_residual_and_what_ada_makes_of_it(world):
+    """Of C: input minus naive inversion, then ADA's answer to it, both halved."""
+    assert command(world, "figure6") == 0
+    line = next(line for line in result(world, "table2")["rows"] if line["row"] == "C")
+    model = checkpoint.load_model(world / "runs" / line["runs"][0] / "checkpoint.pt")
+    images = heldout.load_images(str(world / "test"), 32, 1)
+    with torch.no_grad():
+        naive = model.generator(model.encode(images)).clamp(-1, 1)
+        aligned = model.aligner(images - naive, naive)
+    sheet = cells(world / "out" / "figure6.png", left=TITLE)[TITLE + 2 * 32 :][:32, TITLE:]
+    for column, residual in ((2, images - naive), (3, aligned)):
+        found = sheet[:, 32 * column :][:, :32].astype(int)
+        assert np.abs(found - to_uint8(residual[0].clamp(-2, 2) / 2)).max() <= 1
+
+
 @pytest.mark.parametrize("name", ["figure6", "figure10"])
 def test_figures_train_what_is_not_there(world, tmp_path, name):
     """With another budget all rows are trained first."""
