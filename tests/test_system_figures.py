@@ -104,18 +104,23 @@ def test_optimised_systems_are_columns_too(world, tmp_path):
 
 
 def test_bands_are_measured_over_seeds(world, tmp_path):
-    """The mean error of each band of both seeds, all systems at the size that all have."""
+    """The mean error of each band of both seeds, all systems at the size that all have;
+    LL's error over the mean of the others."""
     words = ["--systems", "pSp,WaGI", "--test", str(world / "data")]
     assert command(world, "bands", tmp_path, *words) == 0
     report = json.loads((tmp_path / "bands.json").read_text())
     lines = {(row["method"], row["norm"], row["level"]): row for row in report["rows"]}
     images = heldout.load_images(str(world / "data"), SIZE)
-    found = []
+    found, ratios = [], []
     for seed in (0, 1):
         with torch.no_grad():
             result = heldout.eight_bit(model_of(world, "pSp", seed).results(images)[1])
-        found.append(float(wavelet_band_losses(result, images, norm="l2")[:, 0, 2].mean()))
-    assert lines["pSp", "L2", 0]["HL"]["values"] == pytest.approx(found, rel=1e-4) and found[0] != found[1]
+        finest = wavelet_band_losses(result, images, norm="l2")[:, 0].mean(0)
+        found.append(float(finest[2]))
+        ratios.append(float(finest[0] / finest[1:].mean()))
+    line = lines["pSp", "L2", 0]
+    assert line["HL"]["values"] == pytest.approx(found, rel=1e-4) and found[0] != found[1]
+    assert line["LL / mean of the others"]["values"] == pytest.approx(ratios, rel=1e-4)
     assert {row["method"] for row in report["rows"]} == {"pSp", "WaGI"}
 
 

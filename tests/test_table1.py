@@ -18,6 +18,7 @@ from wagi.experiments import heldout, runs, table1
 from wagi.experiments.runs import Runs, Task
 from wagi.experiments.systems import systems
 from wagi.features import FeatureFiles
+from wagi.portraits import LABELS
 from wagi.training.images import ImageLoss
 
 SHOWN = ("pSp", "ReStyle (e4e)", "HyperStyle", "WaGI", "PTI")
@@ -160,6 +161,9 @@ def test_the_systems_are_what_they_are_called(preset):
     assert {name for name, (_, t) in found.items() if getattr(t, "lambda_adv", 0)} == {"e4e", "ReStyle (e4e)"}
     assert {name for name, (m, _) in found.items() if m.encoder.endswith("psp")} >= {"pSp", "ReStyle (pSp)"}
     assert found["HFGI"][0].wavelet_levels == () and found["WaGI"][0].wavelet_levels
+    regions = {name: getattr(t, "interest", ()) for name, (_, t) in found.items()}
+    assert {name: [LABELS[label] for label in chosen] for name, chosen in regions.items() if chosen} == {
+        "IntereStyle's loss": ["face", "eyes", "mouth", "hair"]}  # fmt: skip
 
 
 def test_weight_files_reach_the_training(tmp_path, monkeypatch):
