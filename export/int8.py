@@ -39,11 +39,15 @@ _BATCH = 8
 
 
 class Int8(NamedTuple):
-    """The parts that shall be int8, and pictures [N, 3, S, S] in [-1, 1]: for ranges, and to be judged by."""
+    """The parts that shall be int8, and pictures [N, 3, S, S] in [-1, 1]: for ranges, and to be judged by.
+
+    kind: what those are that judge.
+    """
 
     parts: tuple[str, ...]
     ranges: np.ndarray
-    held_out: np.ndarray
+    judges: np.ndarray
+    kind: str = "held-out pictures"
 
     @property
     def title(self) -> str:
@@ -199,12 +203,11 @@ def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> 
 def require(
     engine: Engine, model: WaGI, int8: Int8, styles: bool, report: Callable[[str], None]
 ) -> dict[str, float]:
-    """The finding of `measure` on the held-out pictures; UserError where it is below LIMIT_DB."""
-    found = measure(engine, model, int8.held_out, styles)
+    """The finding of `measure` on the pictures that judge; UserError where it is below LIMIT_DB."""
+    found = measure(engine, model, int8.judges, styles)
     said = " and ".join(f"{name} {value:.1f} dB" for name, value in found.items())
     line = (
-        f"{int8.title}: {said} against PyTorch on {len(int8.held_out)} held-out pictures, "
-        f"the limit is {LIMIT_DB:g}"
+        f"{int8.title}: {said} against PyTorch on {len(int8.judges)} {int8.kind}, the limit is {LIMIT_DB:g}"
     )
     if not min(found.values()) >= LIMIT_DB:  # written so that NaN fails
         raise UserError(

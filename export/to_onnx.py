@@ -214,8 +214,9 @@ def _int8(args: argparse.Namespace, parts: tuple[str, ...], size: int) -> "Int8"
         return np.concatenate(list(itertools.islice(_batches(name, data, size), _INT8 // _CALIBRATION)))
 
     ranges = pictures("--calibrate", args.calibrate)
-    judged = pictures("--held-out", args.held_out) if args.held_out else probes.images(size, PARITY_SEED)
-    return Int8(parts, ranges, judged)
+    if args.held_out:
+        return Int8(parts, ranges, pictures("--held-out", args.held_out))
+    return Int8(parts, ranges, probes.images(size, PARITY_SEED), "seeded patterns (no --held-out)")
 
 
 def _directions(folder: Path) -> "dict[str, Direction]":

@@ -42,7 +42,7 @@ def test_every_form_of_rounding_gives_the_same_pixels(tmp_path):
     assert np.array_equal(rounding.opened("onnx", "graph", 32, 1)(x), pictures.to_uint8(image[None])[0])
 
 
-@pytest.mark.parametrize("command", [int8, rounding])
-def test_wrong_usage_is_one_line(command, capsys):
-    assert command.main(["--rounds", "0"]) == 2
+@pytest.mark.parametrize("command, rounds", [(int8, "-1"), (rounding, "0")])
+def test_wrong_usage_is_one_line(command, rounds, capsys):
+    assert command.main(["--rounds", rounds]) == 2
     assert "--rounds" in error_line(capsys.readouterr().err)

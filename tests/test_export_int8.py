@@ -195,7 +195,8 @@ def test_the_command(checkpoint, traced, tmp_path, capsys, monkeypatch) -> None:
     assert " --int8 encoder --calibrate portraits:1:12" in command
     assert to_onnx.main(words) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: --int8 encoder: inversions ") and "on 3 held-out pictures" in line
+    assert line.startswith("error: --int8 encoder: inversions ")
+    assert "on 3 seeded patterns (no --held-out), the limit" in line
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name]
 
 
