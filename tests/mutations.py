@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from checkout import copy_to
 from faults import FAULTS
+from faults_export import EXPORT_FAULTS
 
 # Loaded once, before processes fork; nothing of ours, so that each process reads the mutated files.
 PRELOADED = ("torch", "torch._dynamo", "numpy", "scipy.signal", "skimage.metrics", "pywt", "onnxruntime")
@@ -29,7 +30,7 @@ class Mutation(NamedTuple):
     tests: str
 
 
-MUTATIONS = [Mutation(file, *fault) for file, faults in FAULTS.items() for fault in faults]
+MUTATIONS = [Mutation(file, *fault) for file, faults in (FAULTS | EXPORT_FAULTS).items() for fault in faults]
 
 
 def pytest_status(folder: Path, tests: list[str]) -> int:
