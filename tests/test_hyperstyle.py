@@ -243,19 +243,22 @@ def test_from_command_to_numbers(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["results"]["l2"] == l2
 
 
-def test_gradients_stay_inside_a_step_and_add_up(tmp_path):
-    """The gradient is that of one backward pass per step on detached images and offsets."""
-    from paper_stages import TINY, pictures
+@pytest.mark.parametrize("size", [32, 64])
+def test_gradients_stay_inside_a_step_and_add_up(size):
+    """The gradient is that of one backward pass per step on detached images and offsets, at R."""
+    from paper_stages import TINY
 
     from wagi.config import settings
     from wagi.features import FeatureFiles
+    from wagi.model import area_resize
     from wagi.training.hypernetwork import HypernetworkStage
 
     off = {"lambda_lpips": "0", "lambda_id": "0", "hyper_width": "2", "hyper_steps": "2"}
+    off |= {"size": str(size), "residual_resolution": "32"}
     model, train = settings("ffhq1024", "hypernetwork", {**TINY, **off})
     torch.manual_seed(0)
     parts = {part: build_part(model, part) for part in ("generator", "encoder")}
-    stage, x = HypernetworkStage(model, train, parts, FeatureFiles()), pictures()["image"]
+    stage, x = HypernetworkStage(model, train, parts, FeatureFiles()), torch.rand(2, 3, size, size)
     network = stage.models["hypernetwork"].eval()
     for value in network.parameters():
         value.data.add_(0.1 * torch.randn(value.shape))
@@ -264,14 +267,14 @@ def test_gradients_stay_inside_a_step_and_add_up(tmp_path):
     found = {name: value.grad.clone() for name, value in network.named_parameters()}
     network.zero_grad()
     with torch.no_grad():
-        ws = stage.model.encode(x)
+        ws, x = stage.model.encode(x), area_resize(x, 32)
         y = parts["generator"](ws)
     offsets, total = None, 0.0
     for _ in range(2):
-        added = network(torch.cat([x, y.detach()], 1))
+        added = network(torch.cat([x, area_resize(y.detach(), 32)], 1))
         offsets = {k: v + (offsets[k].detach() if offsets else 0) for k, v in added.items()}
         y = stage.model.render(ws, offsets)
-        step = (y - x).square().mean()
+        step = (area_resize(y, 32) - x).square().mean()
         step.backward()
         total += step.item()
     assert loss.item() == pytest.approx(total, rel=1e-5)

@@ -36,7 +36,7 @@ def learning(overrides: dict[str, str] | None = None):
     encoder = SmallEncoder(stage.frozen["generator"].n_latent, 16, 32, 16)
     for value in encoder.parameters():
         value.data.add_(0.05 * torch.randn(value.shape))
-    stage.teacher = Teacher(stage.frozen["generator"], encoder)
+    stage.teacher = Teacher(stage.frozen["generator"], encoder, stage.model_config)
     return stage, encoder
 
 
@@ -57,7 +57,7 @@ def test_the_term_and_its_weight_by_value():
 
 def test_an_encoder_that_is_its_teacher_has_nothing_to_learn():
     stage, _ = learning()
-    stage.teacher = Teacher(stage.frozen["generator"], stage.models["encoder"])
+    stage.teacher = Teacher(stage.frozen["generator"], stage.models["encoder"], stage.model_config)
     stage.models["encoder"].requires_grad_(True)
     _, scalars = phase(stage, 0, -1).loss(pictures(), torch.Generator())
     assert scalars["teacher"].item() == 0

@@ -269,10 +269,10 @@ def build_inverter(content: dict, path: str | Path) -> NaiveInverter:
     parts: dict[str, Any] = {part: build_loaded(content, part, path) for part in ("generator", "encoder")}
     config = model_config(content, path)
     if "hypernetwork" not in content["weights"]:
-        return NaiveInverter(**parts, pil=config.pil).eval()
+        return NaiveInverter(**parts, **config.reads).eval()
     hypernetwork: Any = build_loaded(content, "hypernetwork", path)
     return HyperInverter(
-        **parts, hypernetwork=hypernetwork, hyper_steps=config.hyper_steps, pil=config.pil
+        **parts, hypernetwork=hypernetwork, hyper_steps=config.hyper_steps, **config.reads
     ).eval()
 
 

@@ -73,6 +73,11 @@ class ModelConfig:
         return self.image_resize == "pil"
 
     @property
+    def reads(self) -> dict[str, Any]:
+        """Settings of `wagi.model.NaiveInverter` besides its parts: how E0 gets its images."""
+        return {"pil": self.pil, "resolution": self.resolution}
+
+    @property
     def n_latent(self) -> int:
         """Number of latents of the generator (decision 7: SWAGAN has two fewer)."""
         return 2 * (self.size.bit_length() - 1) - (4 if self.generator == "swagan" else 2)

@@ -255,8 +255,8 @@ def run(args: argparse.Namespace) -> None:
             towards(args, generator, None, origin)
             return
         encoder = checkpoint.build_loaded(content, "encoder", args.model)
-        pil = checkpoint.model_config(content, args.model).pil
-        model = NaiveInverter(generator, encoder, pil).eval()  # type: ignore[arg-type]
+        reads = checkpoint.model_config(content, args.model).reads
+        model = NaiveInverter(generator, encoder, **reads).eval()  # type: ignore[arg-type]
         if args.method in DEFAULTS:
             towards(args, generator, model, origin)
             return

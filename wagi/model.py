@@ -71,12 +71,15 @@ class NaiveInverter(nn.Module):
     """E0 and G0, without what gives the lost detail back; images are [N, 3, S, S] in [-1, 1].
 
     pil: they come to R as Pillow's bilinear filter reduces them, not by means over blocks.
+    resolution: R, 0 for min(256, S).
     """
 
-    def __init__(self, generator: Generator, encoder: ProgressiveEncoder, pil: bool = False) -> None:
+    def __init__(
+        self, generator: Generator, encoder: ProgressiveEncoder, pil: bool = False, resolution: int = 0
+    ) -> None:
         super().__init__()
         self.generator, self.encoder, self.pil = generator, encoder, pil
-        self.resolution = min(256, generator.size)
+        self.resolution = resolution or min(256, generator.size)
 
     def reduced(self, images: Tensor) -> Tensor:  # N,3,S,S => N,3,R,R
         """Images as E0 and the residual read them."""
@@ -141,8 +144,9 @@ class HyperInverter(NaiveInverter):
         hypernetwork: HyperNetwork,
         hyper_steps: int,
         pil: bool = False,
+        resolution: int = 0,
     ) -> None:
-        super().__init__(generator, encoder, pil)
+        super().__init__(generator, encoder, pil, resolution)
         self.hypernetwork, self.hyper_steps = hypernetwork, hyper_steps
 
     def render(self, ws: Tensor, offsets: Offsets) -> Tensor:
@@ -205,9 +209,8 @@ class WaGI(NaiveInverter):
         bilinear: bool = False,
         pil: bool = False,
     ) -> None:
-        super().__init__(generator, encoder)
+        super().__init__(generator, encoder, resolution=fusion.resolution)
         self.aligner, self.fusion = aligner, fusion
-        self.resolution = fusion.resolution
         if full_detail and not isinstance(aligner, FlowAligner):
             raise ValueError("full_detail needs a flow aligner")
         larger = self.resolution < generator.size

@@ -81,7 +81,7 @@ def _pairs(column: str, pairs: str) -> Callable[[Report], Finding]:
 
     def judge(report: Report) -> Finding:
         found = {name[1]: value for name, value in values(report, column).items() if name.startswith("(")}
-        there = [(one, two) for one, two in pairs.split() if one in found and two in found]
+        there = [(pair[0], pair[1]) for pair in pairs.split() if found.keys() >= set(pair)]
         return _said(column, found), all(found[one] < found[two] for one, two in there) if there else None
 
     return judge

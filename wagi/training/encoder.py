@@ -65,7 +65,7 @@ class EncoderStage(Stage):
         self.generator: Generator = parts["generator"].requires_grad_(False).eval()  # type: ignore[assignment]
         encoder = parts["encoder"] if "encoder" in parts else self._fresh(files)
         self.encoder: ProgressiveEncoder = encoder  # type: ignore[assignment]
-        self.naive = NaiveInverter(self.generator, self.encoder, model_config.pil)
+        self.naive = NaiveInverter(self.generator, self.encoder, **model_config.reads)
         self.models, self.frozen, self.averaged = (
             {"encoder": self.encoder},
             {"generator": self.generator},
@@ -200,7 +200,7 @@ class EncoderStage(Stage):
 
     def _invert(self, models: dict, batch: Item) -> Tensor:
         models["encoder"].stage = self.encoder.stage
-        naive = NaiveInverter(models["generator"], models["encoder"], self.model_config.pil)
+        naive = NaiveInverter(models["generator"], models["encoder"], **self.model_config.reads)
         return naive.image(batch["image"])
 
     def evaluate(self, models: dict, batch: Item) -> dict[str, float]:

@@ -208,7 +208,7 @@ class DistillStage(Adversarial):
         w = generator.map(scene_latent(params, generator.style_dim, rng))
         if torch.is_grad_enabled():
             self.track_latents(w)
-        encoded = NaiveInverter(generator, self.encoder, self.model_config.pil).encode(image[half:])
+        encoded = NaiveInverter(generator, self.encoder, **self.model_config.reads).encode(image[half:])
         ws = torch.cat([generator.broadcast(w[:half]), encoded])
         return generator(ws), encoded, w[half:]
 
@@ -264,7 +264,7 @@ class DistillStage(Adversarial):
         """Image loss, L2 and L_wave of the averaged models' two paths; what G0(E0(x)) misses of an edit."""
         generator, target, result = models["generator"], batch["image"], {"loss": 0.0}
         weights = self.regions(batch.get("mask"))
-        naive = NaiveInverter(generator, models["encoder"], self.model_config.pil)
+        naive = NaiveInverter(generator, models["encoder"], **self.model_config.reads)
         found = {"map": self._mapped(generator, batch["params"]), "enc": naive.image(batch["image"])}
         for name, images in found.items():
             wave = self.config.lambda_wave * wavelet_l1(images, target, weights)
@@ -280,7 +280,7 @@ class DistillStage(Adversarial):
     def grid(self, models: dict, batch: Item) -> tuple[Tensor, int]:
         """Rows: data, G(map(parameters)), G(E0(data))."""
         generator, image = models["generator"], batch["image"]
-        found = NaiveInverter(generator, models["encoder"], self.model_config.pil).image(image)
+        found = NaiveInverter(generator, models["encoder"], **self.model_config.reads).image(image)
         return torch.cat([image, self._mapped(generator, batch["params"]), found]), len(image)
 
 

@@ -40,7 +40,7 @@ class HypernetworkStage(Stage):
     def _assemble(self, parts: dict[str, nn.Module]) -> HyperInverter:
         chosen = {name: parts[name] for name in ("generator", "encoder", "hypernetwork")}
         model = self.model_config
-        return HyperInverter(**chosen, hyper_steps=model.hyper_steps, pil=model.pil)  # type: ignore[arg-type]
+        return HyperInverter(**chosen, hyper_steps=model.hyper_steps, **model.reads)  # type: ignore[arg-type]
 
     def phases(self, step: int) -> list[Phase]:
         return [Phase("hypernetwork", self.refine)]

@@ -11,14 +11,14 @@ from wagi.networks.swagan import Generator
 
 
 class Teacher(nn.Module):
-    """A frozen E0 of any kind, trained for `generator`, which stays outside of this module."""
+    """A frozen E0 of any kind and settings, trained for `generator`, which stays outside of this module."""
 
-    def __init__(self, generator: Generator, encoder: nn.Module) -> None:
+    def __init__(self, generator: Generator, encoder: nn.Module, config: ModelConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.requires_grad_(False).eval()
         self.digest = checkpoint.weights_hash(encoder)  # by which a resumed run knows it again
-        self._inverters = [NaiveInverter(generator, self.encoder)]  # type: ignore[arg-type]
+        self._inverters = [NaiveInverter(generator, self.encoder, **config.reads)]  # type: ignore[arg-type]
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:  # N,3,S,S => N,n_latent,style_dim
@@ -41,7 +41,7 @@ def open_teacher(path: str, model: ModelConfig, generator: Generator) -> Teacher
             raise UserError(
                 f"{path}: made for another generator than --generator's; name an encoder of it", 2
             )
-        return Teacher(generator, checkpoint.build_loaded(content, "encoder", path))
+        return Teacher(generator, checkpoint.build_loaded(content, "encoder", path), there)
 
 
 def _same(a: checkpoint.State, b: checkpoint.State) -> bool:
