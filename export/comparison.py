@@ -11,7 +11,7 @@ import numpy as np
 
 from export.rows import Arrays, Recorded, Row, in_batches, record, row
 from wagi_rt import probes
-from wagi_rt.chain import EDIT, FUSED, MOVE, PIPELINE, Chain, Step, fused
+from wagi_rt.chain import EDIT, FUSED, PIPELINE, Chain, Step, fused
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import PEAK
@@ -54,11 +54,9 @@ class _Judge:
         return row(name, *pairs, limits, self.backend, batch, peak)
 
     def runs(self, chain: Chain) -> bool:
-        """True where the engine has all that the chain needs, and is meant to run it."""
-        built, names = self.engine.built, {step.name for step in chain.steps}
-        if self.engine.precision == "bf16" and self.manifest.aligner == "flow" and names & {EDIT, MOVE.name}:
-            return False  # no session does: a flow's coordinates need FP32
-        return built is None or names <= built
+        """True where the engine has all that the chain needs."""
+        built = self.engine.built
+        return built is None or {step.name for step in chain.steps} <= built
 
     def chain(self, chain: Chain, inputs: Arrays, batch: int) -> Arrays:
         return in_batches(lambda part: self.engine.run_chain(chain, part), inputs, batch)

@@ -19,7 +19,6 @@ from onnx.inliner import inline_local_functions
 from export.engine_make import references
 from export.rows import Arrays, psnr_db
 from wagi_rt import probes
-from wagi_rt.chain import EDIT, MOVE
 from wagi_rt.manifest import Manifest
 
 HALF, BF16 = "onnx", "openvino:bf16"
@@ -48,9 +47,7 @@ def report(manifest: Manifest, backends: list[str], threads: int | None) -> int:
         if backend not in (HALF, BF16) or (backend == HALF and manifest.precision != "fp16"):
             print(f"{backend}: {_reason(backend)}", file=sys.stderr)
             continue
-        left_out = {MOVE.name, EDIT} if backend == BF16 and manifest.aligner == "flow" else set()
-        names = [name for name in manifest.graphs if name not in left_out]
-        for name, (inputs, _) in references(manifest, images, names).items():
+        for name, (inputs, _) in references(manifest, images, list(manifest.graphs)).items():
             graph = manifest.graphs[name]
             limit = graph.limit_psnr_db if backend == HALF else _bf16_limit()
             path = manifest.folder / graph.file

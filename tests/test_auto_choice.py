@@ -130,14 +130,22 @@ def test_the_parity_gate_holds_whatever_the_cache_says(bundle, monkeypatch):
     assert opened == ["openvino bf16 on cpu", "openvino fp32 on cpu"]
 
 
-def test_edits_of_a_flow_aligner_stay_in_fp32(tmp_path, monkeypatch):
-    """Their coordinates must: bf16 would be refused at the first edit."""
-    flow = manifest.read(write_tiny_bundle(tmp_path / "flow", schema=3, aligner="flow"))
-    measured.write(flow, None, ROWS)
-    fake_engines(monkeypatch)
+def test_auto_judges_edits_where_pictures_will_be_edited_or_may_be(bundle, monkeypatch):
+    """What edits in bf16 must pass: FAKE inversions that pass, edits that do not."""
+    measured.write(bundle, None, ROWS)
+    fake_engines(monkeypatch, limit=45.0)
+
+    def require(engine, chain):
+        if "edit_ws" in chain.inputs:
+            raise UserError("edits are too far")
+
+    monkeypatch.setattr("wagi_rt.probes.require", require)
     for editing, wanted in ((None, "fp32"), (True, "fp32"), (False, "bf16")):
-        with Session(flow.folder, EngineChoice("auto", "cpu", None, "auto"), editing=editing) as session:
+        with Session(bundle.folder, EngineChoice("auto", "cpu", None, "auto"), editing=editing) as session:
             assert session.precision == wanted
+            assert [line for line in session.passed_over if "too far" in line] == (
+                ["openvino bf16 on cpu: edits are too far"] if wanted == "fp32" else []
+            )
 
 
 def test_words_that_mean_nothing_are_refused():

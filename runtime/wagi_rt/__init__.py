@@ -37,7 +37,7 @@ def load(
         runs, or UserError is raised.
     threads: CPU threads of the engine, None for one per core within what this process may use.
     precision: "fp32" or "bf16" arithmetic of the backend "openvino"; "auto" lets "auto" choose bf16 where it
-        was measured to be faster, passes its check, and no edit needs FP32.
+        was measured to be faster and passes its checks. Edits in bf16 have a check of their own.
     naive: results also hold the naive inversion at full size, which takes another pass of the generator.
 
     A session may be used by several threads: each gets the results of its own images. ONNX Runtime runs them

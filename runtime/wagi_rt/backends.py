@@ -162,23 +162,24 @@ def open_engine(
     manifest: Manifest,
     choice: EngineChoice,
     chain: Chain,
-    judged: Chain | None = None,
+    judged: Iterable[Chain] = (),
     rows: Iterable[Row] = (),
 ) -> tuple[str, Engine, list[str]]:
     """The engine named, or with `auto` the first that works => (its backend, itself, what was passed over).
 
-    choice: one that `check` let pass. chain: what will run first. judged: an inversion by which an engine of
-    lower precision has to prove itself (None: it need not). rows: what was measured here. UserError when none
-    can run this bundle on that device.
+    choice: one that `check` let pass. chain: what will run first. judged: inversions and edits by which an
+    engine of lower precision has to prove itself. rows: what was measured here. UserError when none can run
+    this bundle on that device.
     """
 
     def opened(one: EngineChoice) -> Engine:
         engine = engine_class(one.backend)(manifest, one, chain)
-        if judged is not None and engine.limit_psnr_db is not None:
+        if engine.limit_psnr_db is not None:
             from wagi_rt import probes
 
             try:
-                probes.require(manifest, engine, judged, engine.limit_psnr_db)
+                for way in judged:
+                    probes.require(engine, way)
             except BaseException:
                 engine.close()
                 raise

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wagi_rt.chain import Chain, Step
+from wagi_rt.chain import EDIT, Chain, Step, opening
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import Manifest
@@ -73,22 +73,36 @@ def pick(values: np.ndarray, seed: int) -> np.ndarray:  # any shape => [64]
     return values.reshape(-1)[np.random.default_rng(seed).integers(0, values.size, COUNT)]
 
 
-def require(manifest: Manifest, engine: Engine, chain: Chain, limit: float) -> None:
-    """UserError unless the engine comes within `limit` (PSNR in dB) of PyTorch in FP32.
+def require(engine: Engine, chain: Chain) -> None:
+    """UserError unless a reduced engine comes within its limit (PSNR in dB) of PyTorch in FP32.
 
-    chain: an inversion, whose results for the probe images are compared.
+    chain: an inversion or an edit, whose results for the probe images are compared.
     """
     from wagi_rt.metrics import psnr_of_all
 
+    manifest, limit = engine.manifest, engine.limit_psnr_db
+    if limit is None:
+        return
+    edits = "edit_ws" in chain.inputs
     what = f"--precision {engine.precision}: {manifest.folder}"
     known, last = stored(manifest), manifest.inversion.steps[-1]
-    if known is None or last.name not in known.values:
-        raise UserError(f"{what} holds no values to judge it by; use --precision fp32")
+    name, output = (EDIT, "result") if edits else (last.name, last.outputs[0])
+    if known is None or name not in known.values:
+        judged = "its edits" if edits else "it"
+        raise UserError(f"{what} holds no values to judge {judged} by; use --precision fp32")
     inputs = images(manifest.size, known.seed)
-    results = [  # one in memory
-        engine.run_chain(chain, {"image": inputs[i : i + 1]})["result"] for i in range(len(inputs))
-    ]
-    found = psnr_of_all(pick(np.concatenate(results), known.seed), known.values[last.name][last.outputs[0]])
+    results = [_result(engine, chain, inputs[i : i + 1]) for i in range(len(inputs))]  # one in memory
+    found = psnr_of_all(pick(np.concatenate(results), known.seed), known.values[name][output])
     if not found >= limit:  # written so that NaN fails
-        line = f"reaches {found:.1f} dB against FP32, the limit is {limit:g}; use --precision fp32"
+        reached = f"{found:.1f} dB{' in edits' * edits}"
+        line = f"reaches {reached} against FP32, the limit is {limit:g}; use --precision fp32"
         raise UserError(f"{what} {line}")
+
+
+def _result(engine: Engine, chain: Chain, image: np.ndarray) -> np.ndarray:
+    """The image's inversion, or where `chain` is an edit the probes' edit of it."""
+    tensors = {"image": image}
+    if "edit_ws" in chain.inputs:
+        tensors |= engine.run_chain(opening(*engine.manifest.kind), tensors)
+        tensors["edit_ws"] = edited(tensors["ws"])
+    return engine.run_chain(chain, {name: tensors[name] for name in chain.inputs})["result"]

@@ -44,15 +44,16 @@ class Session(Closing):
         self.opening = opening_of(*self.manifest.kind)
         edited = edit.yielding(*EDIT_RESULTS, *(f"edit_{name}" for name in full))
         self.edit_chain = edited if naive else self.manifest.edit_chain
-        if choice.precision == backends.AUTO and editing is not False and self.manifest.aligner == "flow":
-            choice = choice._replace(precision=None)  # see `edit`
         self.choice, self.auto = choice, backends.AUTO in (choice.backend, choice.precision)
         self.measured = measured.read(self.manifest, choice.threads) if self.auto else None
+        # A library's edits may never come: only `auto`, which has to choose now, judges them at once.
+        at_once = editing or (editing is None and choice.precision == backends.AUTO)
+        self._edits_judged = bool(at_once)
         self.backend_name, self.engine, self.passed_over = backends.open_engine(
             self.manifest,
             choice,
             self.opening if editing else self.chain,
-            self.chain,
+            (self.chain, self.edit_chain) if at_once else (self.chain,),
             self.measured.rows if self.measured else (),
         )
         self._directions: dict[str, Direction] = {}
@@ -171,10 +172,13 @@ class Session(Closing):
     def edit(self, kept: Tensors, ws: np.ndarray) -> Inversion:  # ws: [N, n_latent, style_dim] float32
         """Render other latents with the detail of the images: generator, alignment and fusion only.
 
-        UserError where a flow's coordinates would be computed in bf16, which moves detail by whole pixels.
+        UserError where an engine of lower precision does not pass the bundle's check on edits.
         """
-        if self.precision == "bf16" and self.manifest.aligner == "flow":
-            raise UserError("edits of a model with a flow aligner need --precision fp32", status=2)
+        if not self._edits_judged:
+            from wagi_rt import probes
+
+            probes.require(self.engine, self.edit_chain)
+            self._edits_judged = True
         known = {**kept, "edit_ws": ws}
         chain = self.edit_chain
         found = self.engine.run_chain(chain, {name: known[name] for name in chain.inputs})

@@ -1,4 +1,4 @@
-"""The OpenVINO engine, for CPUs: FP32, or bf16 with the sensitive layers in FP32.
+"""The OpenVINO engine, for CPUs: FP32, or bf16 with sensitive layers and coordinates in FP32.
 
 Each graph is compiled for the batch size that comes (a fixed shape runs about a fifth faster than a dynamic
 one).
@@ -19,7 +19,7 @@ from wagi_rt import files
 from wagi_rt.chain import Chain, Tensors
 from wagi_rt.engines import host
 from wagi_rt.engines.base import DEFAULT, EngineChoice, GraphEngine
-from wagi_rt.engines.ov_graph import add_wavelets, keep_fp32
+from wagi_rt.engines.ov_graph import add_wavelets, keep_coordinates, keep_fp32
 from wagi_rt.errors import UserError
 from wagi_rt.manifest import REMEDY, Manifest
 
@@ -180,6 +180,7 @@ class OvEngine(GraphEngine):
         self._check_names(name, path, model)
         if self._reduced:
             keep_fp32(self._core, model)
+            keep_coordinates(model)
         return model
 
     def _check_names(self, name: str, path: Path, model: Any) -> None:

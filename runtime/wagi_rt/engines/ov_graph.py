@@ -1,4 +1,4 @@
-"""Help for OpenVINO with a bundle: wavelet nodes, and marks on sensitive layers."""
+"""Help for OpenVINO with a bundle: wavelet nodes, and what stays in FP32 beside bf16."""
 
 from __future__ import annotations
 
@@ -84,6 +84,17 @@ def keep_fp32(core: Any, model: Any) -> list[str]:
     for node in kept:
         node.set_rt_info(mark, _MARK)
     return [node.get_friendly_name() for node in kept]
+
+
+def keep_coordinates(model: Any) -> None:
+    """Let OpenVINO compute where every GridSample looks in FP32, by making it an output of the model too.
+
+    What leads to an output stays in FP32, back to the nearest convolution, matrix product or enlargement. The
+    mark does not hold here: OpenVINO rewrites such arithmetic, and what it puts in its place has none.
+    """
+    grids = [node.input_value(1) for node in model.get_ops() if node.get_type_name() == "GridSample"]
+    known = {(grid.get_node().get_friendly_name(), grid.get_index()): grid for grid in grids}
+    model.add_outputs(list(known.values()))
 
 
 def _mark(core: Any) -> Any:
