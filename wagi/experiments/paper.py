@@ -1,8 +1,8 @@
 """The whole paper: every table and figure, one after the other, and a page of its statements beside ours.
 
 python -m wagi.evaluate paper --out OUT
-python -m wagi.evaluate paper --out OUT --preset portraits-64 --data DATA --test portraits:9001:128 \\
-    --seeds 3 --kimg 3.2 --generator-kimg 24 --steps 500
+python -m wagi.evaluate paper --out OUT --preset portraits-128 --set residual_resolution=64 --data DATA \\
+    --test portraits:9001:128 --seeds 3 --kimg 1.2 --generator-kimg 8 --steps 500
 
 OUT/paper.md has for each the command, the paper's statement, our numbers and whether it held. The defaults
 are tiny: they show in minutes that everything runs, and their numbers say nothing. A stopped command goes on.
