@@ -4,7 +4,7 @@ from faults import TWINS
 
 WHOLE = "test_export_formulation.py::test_whole_inversion"
 SYNTHESIS = "test_export_formulation.py::test_generator_prefix_and_gated_suffix"
-HEADS = "test_export_int8.py::test_heads_are_what_depends_on_the_residual_alone"
+HEADS = "test_int8_layers.py::test_heads_are_what_depends_on_the_residual_alone"
 JUDGED = "test_export_int8.py::test_comparison_judges_pictures_by_the_gate"
 GATE = "test_export_int8.py::test_the_manifest_says_it"
 
@@ -37,7 +37,7 @@ EXPORT_FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ('"heads": ("decode", PIPELINE, EDIT)', '"heads": ("decode", PIPELINE)', JUDGED),
         ('or reads == {"aligned"}', 'or "aligned" in reads', HEADS),
         ("if before[name] and name in followed", "if before[name]", HEADS),
-        ("per_channel=True", "per_channel=False", "test_export_int8.py::test_weights_are_int8_by_channel"),
+        ("per_channel=True", "per_channel=False", "test_int8_layers.py::test_weights_are_int8_by_channel"),
         ('inner(proto, layers) if part == "heads" else layers', "layers",
          "test_export_int8.py::test_the_named_layers_are_int8_wherever_they_stand_and_no_others"),
         ("if not min(found.values()) >= LIMIT_DB:", "if max(found.values()) < LIMIT_DB - 99:",
@@ -51,7 +51,7 @@ EXPORT_FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "export/weights.py": [
         ("continue  # engines look for scales that are constants", "pass",
-         "test_export_int8.py::test_scales_are_constants"),
+         "test_int8_layers.py::test_long_scales_are_constants"),
     ],
     "export/to_engine.py": [
         ("if manifest.int8:", "if False:", "test_export_int8.py::test_tensorrt_engines_are_refused"),

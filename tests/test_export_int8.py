@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from export_models import CONFIG, small_model, trace_graphs
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from tiny_bundle import edit_manifest, error_line, run_cli, write_tiny_bundle
 from torch import nn
 
 import export.bundle as bundle
 import export.int8
 from export import compare, comparison, to_engine, to_onnx
-from export.int8 import LIMIT_DB, Int8, inner, layers_of, quantise
+from export.int8 import LIMIT_DB, Int8
 from export.parity import reference
 from wagi.checkpoint import save, state_of
 from wagi.data import open_dataset
@@ -248,59 +247,3 @@ def test_compare_prints_it(exported, capsys) -> None:
 def test_tensorrt_engines_are_refused(exported, capsys) -> None:
     assert to_engine.main([str(exported[0])]) == 2
     assert "has int8 layers, which are for CPUs" in error_line(capsys.readouterr().err)
-
-
-# -------------------------------------------------------------------------------- layers of a small graph
-
-
-def decode_like() -> onnx.ModelProto:
-    """heads: two convolutions of `aligned`. One more reads both inputs, the last has no constant weights."""
-
-    def value(name, shape):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    rng = np.random.default_rng(0)
-    weights = [
-        numpy_helper.from_array(rng.standard_normal((4, 4, 3, 3)).astype(np.float32), f"w{k}")
-        for k in range(3)
-    ]
-    pads = {"pads": [1, 1, 1, 1]}
-    nodes = [
-        helper.make_node("Conv", ["aligned", "w0"], ["a"], "first", **pads),
-        helper.make_node("LeakyRelu", ["a"], ["b"], "between"),
-        helper.make_node("Conv", ["b", "w1"], ["c"], "second", **pads),
-        helper.make_node("Mul", ["c", "feature"], ["d"], "gate"),
-        helper.make_node("Conv", ["d", "w2"], ["e"], "generator", **pads),
-        helper.make_node("Conv", ["e", "kernel"], ["image"], "dynamic", **pads),
-    ]  # fmt: skip
-    inputs = [value("aligned", [1, 4, 8, 8]), value("feature", [1, 4, 8, 8]), value("kernel", [4, 4, 3, 3])]
-    graph = helper.make_graph(nodes, "decode", inputs, [value("image", [1, 4, 8, 8])], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-
-
-def test_heads_are_what_depends_on_the_residual_alone() -> None:
-    assert layers_of("heads", decode_like()) == ["first", "second"]
-    assert layers_of("encoder", decode_like()) == ["first", "second", "generator"]
-    assert inner(decode_like(), ["first", "second", "generator"]) == ["second"]
-
-
-@pytest.mark.parametrize("calibrator", ["MinMax", "Percentile"])
-def test_weights_are_int8_by_channel(calibrator) -> None:
-    """Their weights are int8 with a scale per channel; the result is near FP32's and not it."""
-    rng, model = np.random.default_rng(1), decode_like()
-    shapes = {"aligned": (1, 4, 8, 8), "feature": (1, 4, 8, 8), "kernel": (4, 4, 3, 3)}
-    inputs = [{k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()} for _ in range(4)]
-    made = quantise(model, ["first", "second"], inputs, calibrator)
-    stored = {t.name: t for t in made.graph.initializer}
-    kinds = {name: stored[name].data_type for name in stored if name.startswith("w") and "scale" not in name}
-    assert sorted(n for n, kind in kinds.items() if kind == TensorProto.INT8 and "zero" not in n) == [
-        "w0_quantized", "w1_quantized",
-    ]  # fmt: skip
-    assert kinds["w2"] == TensorProto.FLOAT and list(stored["w0_scale"].dims) == [4]
-
-    def compute(graph):
-        content, providers = graph.SerializeToString(), ["CPUExecutionProvider"]
-        return onnxruntime.InferenceSession(content, providers=providers).run(None, inputs[0])[0]
-
-    exact, found = compute(model), compute(made)
-    assert 0 < np.square(found - exact).mean() < 0.02 * np.square(exact).mean()
