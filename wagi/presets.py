@@ -10,39 +10,24 @@ _FAST: dict[str, Any] = dict(
     encoder="small", encoder_input=256, encoder_width=192, aligner="flow", naive="early",
     fusion_widths=(24, 32, 48), fusion_hidden=48)  # fmt: skip
 
-_PORTRAITS: dict[str, dict[str, Any]] = dict(
-    generator=dict(
-        mode="distill", kimg=1000.0, batch=16, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
-        latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
-        flip=False, holdout=512, save_every=500),
-    encoder=dict(
-        kimg=200.0, batch=16, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
-        lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-        flip=False, holdout=512, save_every=500),
-    inversion=dict(
-        kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-        lambda_lpips=0.0, lambda_id=0.0, ada_steps=2000, flip=False, holdout=512, save_every=500),
-    hypernetwork=dict(
-        kimg=200.0, batch=16, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-        lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=512, save_every=500),
-)  # fmt: skip
 
-_SMOKE: dict[str, dict[str, Any]] = dict(
-    generator=dict(
-        mode="distill", kimg=0.04, batch=4, lr=2e-3, lr_rampdown=0.3, ema_kimg=5.0,
-        latent_avg_beta=0.998, r1_gamma=1.0, region_weights=_REGIONS,
-        flip=False, holdout=4, save_every=500),
-    encoder=dict(
-        kimg=0.04, batch=4, lr=5e-4, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam", lambda_wave=0.1,
-        lambda_lpips=0.0, lambda_id=0.0, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS,
-        flip=False, holdout=4, save_every=500),
-    inversion=dict(
-        kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-        lambda_lpips=0.0, lambda_id=0.0, ada_steps=3, flip=False, holdout=4, save_every=500),
-    hypernetwork=dict(
-        kimg=0.04, batch=4, lr=1e-3, lr_rampdown=0.3, ema_kimg=5.0, optimizer="adam",
-        lambda_lpips=0.0, lambda_id=0.0, flip=False, holdout=4, save_every=500),
-)  # fmt: skip
+def _stages(generator_kimg: float, kimg: float, batch: int, holdout: int, ada_steps: int) -> dict[str, Any]:
+    """The stages of a small model of portraits, without the losses that need weight files."""
+    run = dict(batch=batch, lr_rampdown=0.3, ema_kimg=5.0, flip=False, holdout=holdout, save_every=500)
+    later = dict(run, kimg=kimg, optimizer="adam", lambda_lpips=0.0, lambda_id=0.0)
+    return dict(
+        generator=dict(
+            run, mode="distill", kimg=generator_kimg, lr=2e-3, latent_avg_beta=0.998, r1_gamma=1.0,
+            region_weights=_REGIONS),
+        encoder=dict(
+            later, lr=5e-4, lambda_wave=0.1, lambda_adv=0.0, progressive_start=0, region_weights=_REGIONS),
+        inversion=dict(later, lr=1e-3, ada_steps=ada_steps),
+        hypernetwork=dict(later, lr=1e-3),
+    )  # fmt: skip
+
+
+_PORTRAITS = _stages(generator_kimg=1000.0, kimg=200.0, batch=16, holdout=512, ada_steps=2000)
+_SMOKE = _stages(generator_kimg=0.04, kimg=0.04, batch=4, holdout=4, ada_steps=3)
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "portraits-64": dict(
