@@ -137,3 +137,8 @@ def test_other_folders_are_refused(tmp_path):
     assert command.main(options) == 0
     with pytest.raises(UserError, match="--scenes"):
         ScenePairs(tmp_path / "p", 16)
+
+
+def test_too_few_scenes_are_refused_by_their_number(folder):
+    with pytest.raises(UserError, match="2 scenes, and pairs are taken from 25 at a time"):
+        ScenePairs(folder, 32)

@@ -28,7 +28,7 @@ class ScenePairs:
             that a generator drew, which nobody knows the flow of.
         pictures [2]: the numbers of the two in the folder.
 
-    Raises UserError for a folder of anything else.
+    Raises UserError for a folder of anything else, and of fewer scenes than stand together (`GROUP`).
     """
 
     def __init__(self, path: str | Path, size: int) -> None:
@@ -46,6 +46,10 @@ class ScenePairs:
             self.seen = np.load(self.root / "seen.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: scenes without their flow ({error}); render them again", 2) from None
+        if not len(self):
+            few = len(found) // PER_SCENE
+            text = f"{few} scenes, and pairs are taken from {GROUP} at a time; render {GROUP} or more"
+            raise UserError(f"{path}: {text}", 2)
 
     def __len__(self) -> int:
         return len(self.pictures) // (PER_SCENE * GROUP) * GROUP * len(PAIRS)
