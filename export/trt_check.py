@@ -1,8 +1,8 @@
 """Parse and build every graph of a bundle with a real TensorRT parser and builder, without a GPU.
 
 python export/trt_check.py my-bundle
-python export/trt_check.py           the embedded model, in FP16 with each form of the skip path, and a random
-                                     SWAGAN-1024 in FP32 and FP16
+python export/trt_check.py           the embedded model, in FP16 with each form of the skip path, and random
+                                     models at 1024 px in FP32 and FP16
 
 The builder is TensorRT-RTX's (`make trt-check` installs it), which builds ahead of time on the CPU. Every
 graph is built without and with the plugin library, each time in a process of its own; with the library, each
@@ -10,24 +10,20 @@ node of the domain `wagi` must be one PLUGIN_V3 layer.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from wagi.model import WaGI
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime")]  # the scripts run from any checkout, installed or not
 
-EMBEDDED = ROOT / "wagi" / "portraits" / "portraits-128.safetensors"
 WHEEL = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 LIBRARIES = ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so")
 MOST_SECONDS = 1800
@@ -89,23 +85,38 @@ def parser() -> argparse.ArgumentParser:
         "--fetch-headers", action="store_true", help="download NVIDIA's public headers where none are found"
     )
     parser.add_argument("--max-batch", type=int, default=4, metavar="N", help="profile 1 to N (default 4)")
+    parser.add_argument("--only", metavar="A,B", help="of what is checked by default (a wrong name lists it)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the table as JSON; a FILE's other graphs stay"
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the tools, check every graph, print the table; 1 when a graph failed."""
+    from export.trt_graphs import bundle_graphs, chosen, default_graphs
+    from wagi.files import write_json
     from wagi_rt.errors import UserError
 
     if args.max_batch < 1:
         raise UserError(f"--max-batch {args.max_batch}: must be at least 1", 2)
+    if args.bundles and args.only is not None:
+        raise UserError("--only: chooses among the default graphs; leave it out beside BUNDLE", 2)
+    names = chosen(args.only)
+    rows = earlier(args.out) if args.out else {}
     with tempfile.TemporaryDirectory(prefix="trt-check-") as scratch:
         tools = prepare(args, Path(scratch))
+        graphs = default_graphs(Path(scratch), names)
+        if args.bundles:
+            graphs = (pair for bundle in args.bundles for pair in bundle_graphs(bundle))
         print(f"{'graph':<34} {'nodes':>5} {'plugins':>7} {'layers':>11} {'plan MB':>13} {'seconds':>11}")
         bad = 0
-        named = (pair for bundle in args.bundles for pair in bundle_graphs(bundle))
-        for label, graph in named if args.bundles else default_graphs(Path(scratch)):
+        for label, graph in graphs:
             row = check(label, graph, tools, args.max_batch)
             print(line(row), flush=True)
+            rows[label] = values(row)
+            if args.out:
+                write_json(args.out, {**head(tools, args.max_batch), "rows": list(rows.values())})
             bad += bool(row.error)
     print(f"{bad} graphs failed" if bad else "every graph was parsed and built, without and with plugins")
     return 1 if bad else 0
@@ -119,6 +130,31 @@ def line(row: Row) -> str:
         f"{f'{a.size / 1e6:.1f}/{b.size / 1e6:.1f}':>13} {f'{a.seconds:.0f}/{b.seconds:.0f}':>11}  "
         f"{'FAIL ' + row.error if row.error else 'pass'}"
     )
+
+
+def values(row: Row) -> dict[str, Any]:
+    """The row as JSON, without seconds: they belong to one machine, the rest to TensorRT-RTX."""
+
+    def numbers(result: Result) -> dict[str, int]:
+        return {"layers": result.layers, "plugins": result.plugins, "bytes": result.size}
+
+    built = {"without": numbers(row.plain), "with": numbers(row.plugged)}
+    return {"graph": row.label, "nodes": row.nodes, **built, "error": row.error}
+
+
+def head(tools: Tools, most: int) -> dict[str, Any]:
+    version = (tools.libraries / LIBRARIES[0]).resolve().name.partition(".so.")[2]
+    return {"schema": 1, "tensorrt_rtx": version, "max_batch": most}
+
+
+def earlier(path: Path) -> dict[str, dict[str, Any]]:
+    """{graph: row} of an earlier run's file, nothing where there is none. UserError for another file."""
+    from wagi_rt.errors import UserError
+
+    try:
+        return {row["graph"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    except (ValueError, KeyError, TypeError, OSError):
+        raise UserError(f"--out {path}: is not a file of trt_check.py; choose another name", 2) from None
 
 
 # -------------------------------------------------------------------------------------------------- the tools
@@ -168,67 +204,7 @@ def _cmake(*words: str) -> str:
     return done.stdout
 
 
-# ------------------------------------------------------------------------------------------------- the graphs
-
-
-def default_graphs(scratch: Path) -> Iterator[tuple[str, Path]]:
-    """(label, file): the embedded bundle's, its checkpoint's in FP16 with each form of the skip path, and the
-    paper's model at 1024 px.
-
-    The paper's has random weights, which neither parser nor builder minds.
-    """
-    from export.skip import SKIP_FORMS
-    from wagi.checkpoint import load_model
-    from wagi_rt import manifest
-
-    yield from bundle_graphs(manifest.read().folder)
-    for name, make, precision, skip in (
-        *(("embedded", lambda: load_model(EMBEDDED), "fp16", skip) for skip in SKIP_FORMS),
-        ("swagan-1024", random_model, "fp32", "folded"),
-        ("swagan-1024", random_model, "fp16", "folded"),
-    ):
-        label = f"{name}-{precision}" + (f"-{skip}" if skip != "folded" else "")
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:  # the large ones take a gigabyte each
-            for path in export_graphs(make(), precision, Path(folder), skip):
-                yield f"{label}/{path.stem}", path
-
-
-def random_model() -> "WaGI":
-    """The paper's model at 1024 px with fresh weights."""
-    import torch
-
-    from wagi.config import ModelConfig
-    from wagi.model import WaGI
-    from wagi.networks.build import PARTS, build_part
-
-    torch.manual_seed(0)
-    parts: list[Any] = [build_part(ModelConfig(size=1024), part) for part in PARTS]
-    return WaGI(*parts).eval()
-
-
-def export_graphs(model: "WaGI", precision: str, folder: Path, skip: str = "folded") -> list[Path]:
-    """Export a model into `folder`, without the comparison with PyTorch."""
-    from export.bundle import trace_one_by_one, write_graphs
-    from export.graphs import build_graphs
-    from export.trace import DEFAULT_OPSET
-
-    graphs = build_graphs(model, precision, skip=skip)
-
-    def say(text: str) -> None:
-        print(f"{model.generator.size} px {precision}: {text}", file=sys.stderr, flush=True)
-
-    traced = trace_one_by_one(graphs, DEFAULT_OPSET, say)
-    write_graphs(traced, model, folder, precision)
-    return [folder / f"{name}.onnx" for name in graphs]
-
-
-def bundle_graphs(bundle: Path) -> Iterator[tuple[str, Path]]:
-    """(label, file) of every graph of a checked bundle."""
-    from wagi_rt import manifest
-
-    described = manifest.read(bundle)
-    for name, graph in described.graphs.items():
-        yield f"{described.folder.resolve().name}/{name}", described.folder / graph.file
+# ------------------------------------------------------------------------------------------------- the builds
 
 
 def check(label: str, graph: Path, tools: Tools, most: int) -> Row:

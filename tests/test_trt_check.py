@@ -1,12 +1,13 @@
 """`export/trt_check.py` judges builds by their plugin layers and says what is missing (a fake TensorRT)."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny_bundle import error_line, write_tiny_bundle
 
-from export import trt_check
+from export import trt_check, trt_graphs
 from export.trt_check import LIBRARIES, Tools, check, main
 from wagi_rt import manifest
 
@@ -86,8 +87,9 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, capsys):
     assert "cmake is not installed" in error_line(capsys.readouterr().err)
 
 
-def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
-    """The embedded graphs as they are shipped, their checkpoint in FP16, the paper's in both precisions."""
+@pytest.fixture
+def exported(monkeypatch):
+    """(size, precision, form of the skip path) of each default export; the large models are stand-ins."""
     made = []
 
     def export(model, precision, folder, skip):
@@ -95,20 +97,60 @@ def test_what_is_checked_when_nothing_is_named(tmp_path, monkeypatch):
         return [folder / "pipeline.onnx"]
 
     large = SimpleNamespace(generator=SimpleNamespace(size=1024))
-    monkeypatch.setattr(trt_check, "random_model", lambda: large)
-    monkeypatch.setattr(trt_check, "export_graphs", export)
-    labels = [label for label, _ in trt_check.default_graphs(tmp_path)]
+    monkeypatch.setattr(trt_graphs, "random_model", lambda preset: large)
+    monkeypatch.setattr(trt_graphs, "export_graphs", export)
+    return made
+
+
+def test_what_is_checked_when_nothing_is_named(tmp_path, exported):
+    """The embedded graphs as they are shipped, their checkpoint in FP16, presets at 1024 px."""
+    labels = [label for label, _ in trt_graphs.default_graphs(tmp_path, trt_graphs.chosen(None))]
     embedded = manifest.read()
     assert labels[: len(embedded.graphs)] == [f"demo/{name}" for name in embedded.graphs]
-    assert labels[len(embedded.graphs) :] == [
-        f"{name}/pipeline"
-        for name in (
-            *("embedded-fp16", "embedded-fp16-wavelet", "embedded-fp16-plugin"),
-            *("swagan-1024-fp32", "swagan-1024-fp16"),
-        )
+    large = [
+        f"{name}-{kind}" for name in ("ffhq1024", "ffhq1024-fast") for kind in ("fp32", "fp16", "fp16-plugin")
     ]
-    assert made == [
+    small = ["embedded-fp16", "embedded-fp16-wavelet", "embedded-fp16-plugin"]
+    assert labels[len(embedded.graphs) :] == [f"{name}/pipeline" for name in small + large]
+    assert exported == [
         *((embedded.size, "fp16", skip) for skip in ("folded", "wavelet", "plugin")),
-        *((1024, precision, "folded") for precision in ("fp32", "fp16")),
+        *((1024, *kind) for kind in (("fp32", "folded"), ("fp16", "folded"), ("fp16", "plugin"))),
+        *((1024, *kind) for kind in (("fp32", "folded"), ("fp16", "folded"), ("fp16", "plugin"))),
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chosen_case_alone_is_exported(tmp_path, exported, capsys):
+    names = trt_graphs.chosen("embedded-fp16-plugin")
+    assert [label for label, _ in trt_graphs.default_graphs(tmp_path, names)] == [
+        "embedded-fp16-plugin/pipeline"
+    ]
+    assert [skip for *_, skip in exported] == ["plugin"]
+    assert main(["--only", "demo,large"]) == 2
+    assert "--only large: choose from demo, embedded-fp16, " in error_line(capsys.readouterr().err)
+    assert main(["--only", "demo", str(tmp_path)]) == 2
+    assert "--only" in error_line(capsys.readouterr().err)
+
+
+def test_the_table_as_json_keeps_other_graphs(tools, tmp_path, monkeypatch, capsys):
+    """Rows of an earlier run stay, but those of graphs that were built again."""
+    out, bundle = tmp_path / "report.json", write_tiny_bundle(tmp_path / "tiny")
+    old = {"graph": "demo/decode"}
+    out.write_text(json.dumps({"rows": [old, {"graph": "tiny/decode", "nodes": -1}]}))
+    driver = tools(0)
+    (driver.libraries / LIBRARIES[0]).rename(tmp_path / f"{LIBRARIES[0]}.1.7.1")
+    (driver.libraries / LIBRARIES[0]).symlink_to(tmp_path / f"{LIBRARIES[0]}.1.7.1")
+    monkeypatch.setattr(trt_check, "prepare", lambda args, scratch: driver)
+    assert main([str(bundle), "--out", str(out), "--max-batch", "2"]) == 0
+    report = json.loads(out.read_text())
+    assert (report["tensorrt_rtx"], report["max_batch"]) == ("1.7.1", 2)
+    rows = {row["graph"]: row for row in report["rows"]}
+    assert rows.pop("demo/decode") == old
+    assert set(rows) == {f"tiny/{name}" for name in manifest.read(bundle).graphs}
+    built = {"layers": 9, "plugins": 0, "bytes": 1000000}
+    assert rows["tiny/decode"] == {
+        "graph": "tiny/decode", "nodes": 0, "without": built, "with": built, "error": ""
+    }  # fmt: skip
+    out.write_text("[]")
+    assert main([str(bundle), "--out", str(out)]) == 2
+    assert f"--out {out}" in error_line(capsys.readouterr().err)
