@@ -190,6 +190,8 @@ def test_the_range_ends_where_another_attribute_or_the_effect_does():
     assert judged(np.minimum(rising, 0.5), 0 * rising).range() == (-2, 0.5)  # rises no further
     assert judged(rising, 0.4 * rising).range() is None and judged(-rising, 0 * rising).range() is None
     assert judged(rising, 0.4 * rising).range(0.5) == (-2, 2)
+    half = np.where(rising == 0.5, 1.0, 0)  # below a unit, measured by the change of a unit
+    assert judged(rising, 0.3 * half).range() == (-2, 2) and judged(rising, 0.4 * half).range() == (-2, 0)
     assert judged(2 * rising, 0 * rising).slopes.tolist() == [2, 0]
 
 

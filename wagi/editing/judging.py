@@ -37,6 +37,7 @@ class Judged:
     def range(self, most: float = MOST_LEAKAGE) -> tuple[float, float] | None:
         """The strengths around 0 where the own attribute rises and no other changes by `most` of it.
 
+        Below a unit the measure is the unit's change: of a hat that only begins to show, a share is nothing.
         None when not even one unit holds in either sense.
         """
         low, high = self._reach(-1, most), self._reach(1, most)
@@ -45,10 +46,11 @@ class Judged:
     def _reach(self, sense: int, most: float) -> float:
         """The last strength in one sense up to which it holds."""
         reached, before = 0.0, 0.0
+        unit = self.changes[self.strengths.index(float(sense))][self.own] * sense
         for strength in sorted((s for s in self.strengths if s * sense > 0), key=abs):
             change = self.changes[self.strengths.index(strength)]
             own, others = change[self.own] * sense, np.abs(np.delete(change, self.own)).max(initial=0.0)
-            if own <= before or others > most * own:
+            if own <= before or others > most * max(own, unit):
                 break
             reached, before = strength, own
         return reached
