@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import wagi_rt
-from benchmarks import bundles, floor, haar, latency, models, reference, report, serving
+from benchmarks import floor, haar, latency, models, reference, report, serving
 from benchmarks.candidates import SERIES, Key, Opener, Skip
 from benchmarks.timing import interleave
 from wagi.checkpoint import save as save_checkpoint
@@ -225,23 +225,6 @@ def test_gpu_without_a_gpu_is_one_line(capsys):
 def test_wrong_usage_is_one_line(arguments, named, capsys):
     assert latency.main(arguments) == 2
     assert named in error_line(capsys.readouterr().err)
-
-
-def test_bundles_take_turns(tmp_path, capsys):
-    """One row for each; the second has another aligner's share, which the PSNR shows."""
-    folders = [
-        write_tiny_bundle(tmp_path / name, pipeline=True, default="pipeline", keep=keep)
-        for name, keep in (("first", 0.75), ("same", 0.75), ("other", 0.7))
-    ]
-    words = [*map(str, folders), "--rounds", "2", "--threads", "1", "--out", str(tmp_path / "out.json")]
-    assert bundles.main(words) == 0
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [row["bundle"] for row in rows] == ["first", "same", "other"] and rows[0]["ratio"] == 1
-    assert rows[1]["psnr_db"] == 200 > rows[2]["psnr_db"] > 10
-    assert capsys.readouterr().out.count("| onnx |") == 3
-    write_tiny_bundle(tmp_path / "small", size=32, resolution=32)
-    assert bundles.main([str(folders[0]), str(tmp_path / "small")]) == 2
-    assert "differ in size" in capsys.readouterr().err
 
 
 def test_the_haar_benchmark(tmp_path, capsys):
