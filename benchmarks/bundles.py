@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("the bundles differ in size or precision; name those of one model", 2)
     args.threads = args.threads or len(os.sched_getaffinity(0))
     rows = measure(args, found, probes.images(found[0].size, _SEED, args.batch))
-    head = {"machine": processor(), "commit": commit(), "size": found[0].size}
+    head = {"command": _command(args), "machine": processor(), "commit": commit(), "size": found[0].size}
     head |= {"precision": found[0].precision, "batch": args.batch}
     head |= {"rounds": args.rounds, "threads": args.threads}
-    head |= {"data": args.data} if args.data else {}
     if args.out:
         write_json(args.out, {"schema": 1, **head, "rows": rows})
     where = f"{head['machine']}, {args.threads} threads, batch {args.batch}"
@@ -71,6 +70,14 @@ def run(args: argparse.Namespace) -> None:
         for found in (row["pictures_db"][name] for name in names):
             numbers += f" | {min(found):.1f}, {sum(found) / len(found):.1f}"
         print(f"| {row['bundle']} | {row['backend']} | {numbers} |")
+
+
+def _command(args: argparse.Namespace) -> str:
+    """As typed, without the folders of this machine."""
+    words = ["python benchmarks/bundles.py", *(path.name for path in args.bundles)]
+    words += [f"--data {Path(args.data).name}"] if args.data else []
+    words += [f"--{name} {getattr(args, name)}" for name in ("backends", "batch", "rounds", "threads")]
+    return " ".join(words)
 
 
 Key = tuple[str, str]  # backend, bundle

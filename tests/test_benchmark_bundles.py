@@ -20,7 +20,10 @@ def test_bundles_take_turns(tmp_path, capsys):
     ]
     words = [*map(str, folders), "--rounds", "2", "--threads", "1", "--out", str(tmp_path / "out.json")]
     assert bundles.main(words) == 0
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    report = json.loads((tmp_path / "out.json").read_text())
+    typed = "python benchmarks/bundles.py first same other --backends onnx --batch 1 --rounds 2 --threads 1"
+    assert report["command"] == typed
+    rows = report["rows"]
     assert [row["bundle"] for row in rows] == ["first", "same", "other"] and rows[0]["ratio"] == 1
     assert rows[1]["psnr_db"] == 200 > rows[2]["psnr_db"] > 10
     assert capsys.readouterr().out.count("| onnx |") == 3
