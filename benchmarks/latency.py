@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         help="of fp32, fp16-weights, bf16, fp16; each for the backends that have it (default: the bundle's; "
         "with --gpu fp32,fp16)")  # fmt: skip
     add("--batch", type=_words, default=["1"], metavar="A,B",
-        help="batch sizes; PyTorch runs the first only (default 1)")  # fmt: skip
+        help="batch sizes; PyTorch and edits run the first only (default 1)")  # fmt: skip
     add("--rounds", type=int, default=7, metavar="N", help="measured rounds (default 7)")
     add("--warmup", type=int, default=1, metavar="N", help="rounds before the clock starts (default 1)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: one per core that may be used)")

@@ -49,7 +49,8 @@ def measure(args: Namespace, size: int | None, scratch: Path, say: Say) -> dict[
     calls: dict[Any, Callable[[], object]] = {
         key: (lambda work=work, batch=images[key.batch]: work(batch)) for key, work in works.items()
     }
-    calls |= _afterwards(opener, images, [] if "edits" in args.without else list(works))
+    one = [key for key in works if key.batch == int(args.batch[0])]  # people edit one picture at a time
+    calls |= _afterwards(opener, images, [] if "edits" in args.without else one)
     series = list(dict.fromkeys(key.precision for key in works))
     rate_works = {(precision, name): pair for precision in series
                   for name, pair in floor.rate_works(precision, device).items()}  # fmt: skip
