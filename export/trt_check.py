@@ -144,7 +144,8 @@ def values(row: Row) -> dict[str, Any]:
 
 def head(tools: Tools, most: int) -> dict[str, Any]:
     version = (tools.libraries / LIBRARIES[0]).resolve().name.partition(".so.")[2]
-    return {"schema": 1, "tensorrt_rtx": version, "max_batch": most}
+    command = f"python export/trt_check.py --max-batch {most}"  # whatever --only chose: rows of runs add up
+    return {"schema": 1, "command": command, "tensorrt_rtx": version}
 
 
 def earlier(path: Path) -> dict[str, dict[str, Any]]:
