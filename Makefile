@@ -31,7 +31,7 @@ help:
 demo: $(DEMO_STAMP)
 	$(DEMO_ENV)/bin/wagi-rt invert $(SAMPLES) -o demo-output --compare demo-output/compare.png --overwrite
 	$(DEMO_ENV)/bin/wagi-rt edit $(PHOTO).jpg -o demo-output/prints-edited.jpg --fit face --quads $(PHOTO).json \
-	  --set smile=2 --overwrite
+	  --set smile=1.5 --overwrite
 	@echo
 	@echo "Inverted portraits:                      $(CURDIR)/demo-output"
 	@echo "Side by side (input, naive, WaGI):       $(CURDIR)/demo-output/compare.png"
