@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from wagi_rt.manifest import Manifest
 
 _SEED = 20
-_EQUAL_DB = 200.0  # JSON has no infinity
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,8 +66,8 @@ def run(args: argparse.Namespace) -> None:
     print("| --- " * (2 + len(titles)) + "|")
     for row in rows:
         numbers = f"{row['p50']:.4g} | {row['ratio']:.3f} | {row['cpu_ratio']:.3f} | {row['psnr_db']:.1f}"
-        for found in (row["pictures_db"][name] for name in names):
-            numbers += f" | {min(found):.1f}, {sum(found) / len(found):.1f}"
+        for values in (row["pictures_db"][name] for name in names):
+            numbers += f" | {min(values):.1f}, {sum(values) / len(values):.1f}"
         print(f"| {row['bundle']} | {row['backend']} | {numbers} |")
 
 
@@ -136,7 +135,8 @@ def by_picture(engines: dict[Key, Engine], data: str) -> dict[Key, dict[str, lis
     """PSNR in dB of the inversion and of an edit (wagi_rt.probes.edited) of each picture of the data."""
     from benchmarks.int8 import batches
     from export.int8 import shown
-    from wagi_rt.metrics import psnr
+    from export.rows import psnr_db
+    from wagi_rt.metrics import PEAK
 
     found = {key: {"inversions": [], "edits": []} for key in engines}
     size = next(iter(engines.values())).manifest.size
@@ -148,8 +148,7 @@ def by_picture(engines: dict[Key, Engine], data: str) -> dict[Key, dict[str, lis
         for key, pictures in made.items():
             for name, picture in pictures.items():
                 wanted = made[against(key, list(engines))][name]
-                value = min(float(psnr(picture, wanted)[0]), _EQUAL_DB)
-                found[key][name].append(round(value, 2))
+                found[key][name].append(round(psnr_db(picture, wanted, PEAK), 2))
     return found
 
 

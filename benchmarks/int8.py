@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 CALIBRATORS = ("MinMax", "Entropy", "Percentile")
 CALIBRATION, HELD_OUT = "portraits:8001:32", "portraits:9001:32"
 NAMES = ("result", "worst", "edit", "naive_r")  # dB: inversions, the worst of them, edits, naive images
-EQUAL_DB = 200.0  # JSON has no infinity
 _BATCH = 8
 
 
@@ -122,9 +121,10 @@ def results(engine: OrtEngine, images: list[np.ndarray]) -> dict[str, np.ndarray
 
 def decibels(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
     """PSNR of all pictures together, as the gate of bf16 takes it, and of the worst one."""
-    from wagi_rt.metrics import psnr, psnr_of_all
+    from export.rows import psnr_db
+    from wagi_rt.metrics import PEAK, psnr
 
-    rows = {name: round(min(psnr_of_all(found[name], wanted[name]), EQUAL_DB), 2) for name in wanted}
+    rows = {name: round(psnr_db(found[name], wanted[name], PEAK), 2) for name in wanted}
     return {**rows, "worst": round(float(psnr(found["result"], wanted["result"]).min()), 2)}
 
 
