@@ -102,16 +102,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--max-batch {args.max_batch}: must be at least 1", 2)
     if args.bundles and args.only is not None:
         raise UserError("--only: chooses among the default graphs; leave it out beside BUNDLE", 2)
-    names = chosen(args.only)
+    names = [] if args.bundles else chosen(args.only)
     rows = earlier(args.out) if args.out else {}
     with tempfile.TemporaryDirectory(prefix="trt-check-") as scratch:
         tools = prepare(args, Path(scratch))
-        graphs = default_graphs(Path(scratch), names)
-        if args.bundles:
-            graphs = (pair for bundle in args.bundles for pair in bundle_graphs(bundle))
+        named = (pair for bundle in args.bundles for pair in bundle_graphs(bundle))
         print(f"{'graph':<34} {'nodes':>5} {'plugins':>7} {'layers':>11} {'plan MB':>13} {'seconds':>11}")
         bad = 0
-        for label, graph in graphs:
+        for label, graph in named if args.bundles else default_graphs(Path(scratch), names):
             row = check(label, graph, tools, args.max_batch)
             print(line(row), flush=True)
             rows[label] = values(row)
