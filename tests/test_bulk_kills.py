@@ -49,9 +49,17 @@ class Run:
             assert self.process.poll() is None, self.process.stderr.read()
             time.sleep(0.05)
 
-    def workers(self) -> list[int]:
-        """The processes below it that hold a model."""
-        return sorted(pid for pid, name in self.family().items() if name.startswith("ray::Worker"))
+    def workers(self, doing: str = "") -> list[int]:
+        """The processes below it that Ray says are workers, or those that run one of a worker's methods."""
+        title = f"ray::Worker{doing}"
+        return sorted(pid for pid, name in self.family().items() if name.startswith(title))
+
+    def kill_one_at_work(self) -> None:
+        """One that has images: another may still open its model, which loses none."""
+        while not (found := self.workers(".work")):
+            assert self.process.poll() is None, self.process.stderr.read()
+            time.sleep(0.01)
+        os.kill(found[0], signal.SIGKILL)
 
     def family(self) -> dict[int, str]:
         """It and the processes below it: number -> how it calls itself."""
@@ -100,7 +108,7 @@ def survives(folder: Path, count: int) -> str:
     first = Run(folder)
     first.wait_for(count // 8)
     assert not open_to_others(set(first.family()))
-    os.kill(first.workers()[0], signal.SIGKILL)
+    first.kill_one_at_work()
     first.wait_for(count // 2)
     orphans = first.workers()
     first.process.kill()
