@@ -16,6 +16,7 @@ from wagi.networks.flow_alignment import Alignment, FlowAligner
 from wagi.networks.full_detail import keep_detail, move_detail, shares
 from wagi.networks.fusion import ConsultationEncoder
 from wagi.networks.hypernetwork import HyperNetwork, Offsets
+from wagi.networks.layers import window_mean
 from wagi.networks.swagan import Generator, State
 
 # The mean square change at which half of the residual is left, and the window it is taken over (R / 16).
@@ -63,8 +64,7 @@ def fade(residual: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """
     change = (after - before).square().mean(1, keepdim=True)
     side = residual.shape[-1] // _FADE_SHARE | 1
-    change = F.avg_pool2d(change, side, stride=1, padding=side // 2, count_include_pad=False)
-    return residual / (1 + change / _FADE_CHANGE)
+    return residual / (1 + window_mean(change, side) / _FADE_CHANGE)
 
 
 class NaiveInverter(nn.Module):

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wagi.networks.layers import window_mean
+
 # The mean square change of the naive image at which half of the input's own residual is left.
 _GATE_CHANGE = 3e-4
 # The coarsest level of the flow: R / 16. The flow's images have half of R, the finest flow a quarter.
@@ -49,7 +51,7 @@ def change_gate(before: Tensor, after: Tensor) -> Tensor:  # N,3,R,R twice => N,
     """c / (c + 3e-4), c the mean squared change in a window of R / 16: exactly 0 where nothing changes."""
     change = (after - before).square().mean(1, keepdim=True)
     side = int(before.shape[-1]) // COARSEST | 1
-    change = F.avg_pool2d(change, side, stride=1, padding=side // 2, count_include_pad=False)
+    change = window_mean(change, side)
     return change / (change + _GATE_CHANGE)
 
 
@@ -236,7 +238,7 @@ class FlowAligner(nn.Module):
         moved, moved_naive = warp(torch.cat([image, naive], dim=1), flow).split(3, dim=1)
         # The naive images after the flow: what is left there is an edit of appearance, or hidden before.
         error = (moved_naive - edited).abs().mean(1, keepdim=True)
-        around = F.avg_pool2d(error, 9, stride=1, padding=4, count_include_pad=False)
+        around = window_mean(error, 9)
         maps = [moved, image, moved_naive, naive, edited, flow / 8, error, around]
         drawn = self.head(torch.cat([*maps, _enlarge(self.squeeze(hidden), factor)], dim=1))
         weights = torch.softmax(drawn[:, :3], dim=1)

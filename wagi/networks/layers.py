@@ -35,6 +35,13 @@ def fir(x: Tensor, kernel: Tensor, pad: tuple[int, int]) -> Tensor:  # N,C,H,W =
     return F.conv2d(x, kernel.to(x.dtype).expand(c, 1, 4, 4), groups=c)
 
 
+def window_mean(x: Tensor, side: int) -> Tensor:  # N,C,H,W => N,C,H,W; side odd
+    """The mean over the part of each side x side window that lies inside the image."""
+    # Rows, then columns: engines pool pixel by pixel, 17 + 17 of them in place of 17 x 17 at R = 256.
+    rows = F.avg_pool2d(x, (1, side), stride=1, padding=(0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(rows, (side, 1), stride=1, padding=(side // 2, 0), count_include_pad=False)
+
+
 class PixelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
