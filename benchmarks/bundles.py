@@ -1,4 +1,4 @@
-"""Whole inversions of several bundles of one model in one interleaved run: what an export option changes.
+"""Whole inversions, or edits, of several bundles of one model in one interleaved run: what an export changes.
 
 python export/to_onnx.py --checkpoint C -o folded
 python export/to_onnx.py --checkpoint C -o wavelet --skip wavelet
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         help="of onnx, openvino, openvino:bf16, trt (default onnx)")  # fmt: skip
     add("--batch", type=int, default=1, metavar="N", help="images (default 1)")
     add("--rounds", type=int, default=7, metavar="N", help="interleaved rounds (default 7)")
+    add("--edits", action="store_true", help="edits of a picture that is open already, not inversions")
     add("--data", metavar="DATA",
         help="DIR or portraits:SEED:COUNT: PSNR of inversions and edits of each of these too")  # fmt: skip
     add("--threads", type=int, metavar="N", help="CPU threads (default: one per core that may be used)")
@@ -75,6 +77,7 @@ def _command(args: argparse.Namespace) -> str:
     """As typed, without the folders of this machine."""
     words = ["python benchmarks/bundles.py", *(path.name for path in args.bundles)]
     words += [f"--data {Path(args.data).name}"] if args.data else []
+    words += ["--edits"] if args.edits else []
     words += [f"--{name} {getattr(args, name)}" for name in ("backends", "batch", "rounds", "threads")]
     return " ".join(words)
 
@@ -89,10 +92,7 @@ def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarra
     from export.rows import psnr_db
 
     engines = opened(args, bundles)
-    works = {
-        key: lambda engine=engine: engine.run_chain(engine.manifest.chain, {"image": images})["result"]
-        for key, engine in engines.items()
-    }
+    works = {key: work(engine, images, args.edits) for key, engine in engines.items()}
     results = {key: work() for key, work in works.items()}
     samples = interleave(works, args.rounds, warmup=1)
     rows = []
@@ -109,6 +109,16 @@ def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarra
     for engine in engines.values():
         engine.close()
     return rows
+
+
+def work(engine: Engine, images: np.ndarray, edits: bool) -> Callable[[], np.ndarray]:
+    """An inversion, or an edit of the opened images, as a call."""
+    from export.int8 import to_edit
+
+    manifest = engine.manifest
+    chain = manifest.edit_chain if edits else manifest.chain
+    given = to_edit(engine, images, chain) if edits else {"image": images}
+    return lambda: engine.run_chain(chain, given)["result"]
 
 
 def opened(args: argparse.Namespace, bundles: list[Manifest]) -> dict[Key, Engine]:

@@ -181,10 +181,15 @@ def _inputs(name: str, pictures: np.ndarray, model: WaGI, styles: bool) -> Itera
 
 def shown(engine: Engine, images: np.ndarray, inversion: Chain, edit: Chain) -> tuple[Arrays, Arrays]:
     """The outputs of two chains of an engine: an inversion, and its edit to `wagi_rt.probes.edited`."""
+    edited = engine.run_chain(edit, to_edit(engine, images, edit))
+    return engine.run_chain(inversion, {"image": images}), edited
+
+
+def to_edit(engine: Engine, images: np.ndarray, edit: Chain) -> Arrays:
+    """The inputs of an edit of pictures to `wagi_rt.probes.edited`, which come from opening them."""
     kept = engine.run_chain(opening(*engine.manifest.kind), {"image": images}) | {"image": images}
     kept["edit_ws"] = probes.edited(kept["ws"])
-    edited = engine.run_chain(edit, {name: kept[name] for name in edit.inputs})
-    return engine.run_chain(inversion, {"image": images}), edited
+    return {name: kept[name] for name in edit.inputs}
 
 
 def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> dict[str, float]:

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from cpu import needs_bf16
 from tiny_bundle import write_tiny_bundle
 
 import wagi_rt
 from benchmarks import bundles, int8
+from export.rows import psnr_db
 from wagi_rt import probes
 from wagi_rt.metrics import psnr
 
@@ -33,9 +35,24 @@ def test_bundles_take_turns(tmp_path, capsys):
     assert "differ in size" in capsys.readouterr().err
 
 
+def test_edits_take_turns(tmp_path):
+    """The PSNR is the edits' own."""
+    folders = [write_tiny_bundle(tmp_path / str(keep), keep=keep) for keep in (0.75, 0.7)]
+    words = [*map(str, folders), "--edits", "--rounds", "2", "--threads", "1"]
+    assert bundles.main([*words, "--out", str(tmp_path / "out.json")]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert "0.75 0.7 --edits --backends" in report["command"]
+    made = []
+    for folder in folders:
+        with wagi_rt.load(folder) as session:
+            kept = session.encode(probes.images(64, 20, 1))
+            made.append(session.edit(kept, probes.edited(kept["ws"])).image)
+    assert report["rows"][1]["psnr_db"] == pytest.approx(psnr_db(made[1], made[0]), abs=0.01)
+
+
+@needs_bf16
 def test_bundles_have_a_psnr_for_every_picture(tmp_path, capsys):
     """Of inversions and edits, as one finds it by hand; bf16 is held against the same engine in FP32."""
-    pytest.importorskip("openvino")
     folders = [str(write_tiny_bundle(tmp_path / str(keep), keep=keep)) for keep in (0.75, 0.7)]
     words = [*folders, "--backends", "onnx,openvino,openvino:bf16", "--data", "portraits:3:2",
              "--rounds", "1", "--threads", "1", "--out", str(tmp_path / "out.json")]  # fmt: skip

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from cpu import needs_bf16
 from onnx import TensorProto, helper, numpy_helper
 
 from export.layers import BF16, HALF, layers, summary
@@ -62,11 +63,9 @@ def test_no_layer_leaves_the_limit(tmp_path):
     assert summary(path, values(), HALF, 55).startswith("all 3 layers within 55 dB")
 
 
+@needs_bf16
 def test_openvinos_layers_in_bf16(tmp_path):
     """bf16 has 8 bits: of what lies around 1000 it keeps steps of four."""
-    openvino = pytest.importorskip("openvino")
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bf16")
     rng = np.random.default_rng(1)
     weights = {name: rng.normal(size=(8, 8, 1, 1)) for name in ("w", "v")}
     nodes = [

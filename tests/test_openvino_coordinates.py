@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from cpu import needs_bf16
 from scipy.ndimage import map_coordinates
 from tiny_bundle import edit_manifest
 
@@ -17,10 +18,6 @@ from wagi_rt.metrics import psnr
 from wagi_rt.session import Session
 
 openvino = pytest.importorskip("openvino", reason="needs the extra `openvino`")
-needs_bf16 = pytest.mark.skipif(
-    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="this CPU has no bf16 (OpenVINO's OPTIMIZATION_CAPABILITIES)",
-)
 SIDE = 64
 # Where OpenVINO may begin to compute in FP32: what these make is as good as their inputs.
 REDUCED = {"Convolution", "FullyConnected", "MatMul", "Interpolate"}

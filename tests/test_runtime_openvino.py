@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from cpu import HAS_BF16, needs_bf16
 from PIL import Image
 from tiny_bundle import edit_manifest, error_line, run_cli, write_tiny_bundle
 from tolerances import TOL
@@ -17,7 +18,6 @@ from wagi_rt.engines import ov
 from wagi_rt.errors import UserError
 
 openvino = pytest.importorskip("openvino", reason="needs the extra `openvino`")
-HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +121,8 @@ def test_bf16_is_refused_in_one_line_where_the_cpu_lacks_it(bundle, tmp_path, ca
     assert "use --precision fp32" in line and not (tmp_path / "out.png").exists()
 
 
+@needs_bf16
 def test_bf16_reaches_its_gate_on_the_embedded_model():
-    if not HAS_BF16:
-        pytest.skip("this CPU has no bf16 (OpenVINO's OPTIMIZATION_CAPABILITIES)")
     with wagi_rt.load(None, "openvino", precision="bf16") as session:
         assert session.precision == "bf16" and session.description.endswith("bf16")
 
