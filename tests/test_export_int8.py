@@ -124,6 +124,13 @@ def test_weights_take_a_quarter(exported, plain) -> None:
     assert saved > 1000 and before - after > 0.9 * saved
 
 
+def test_weights_leave_room_for_two_products(exported) -> None:
+    """Without VNNI a CPU adds two products of a weight and an unsigned byte in 16 bits and saturates."""
+    weights = [value for value in stored(exported[0] / "pipeline.onnx").values() if value.dtype == np.int8]
+    largest = max(int(np.abs(value.astype(int)).max()) for value in weights)
+    assert 32 < largest and 2 * 255 * largest <= np.iinfo(np.int16).max
+
+
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_engines_are_within_the_gate(exported, model: WaGI, backend: str) -> None:
     """Pictures that neither ranges nor the gate saw, against PyTorch; and it is int8 that runs."""
