@@ -92,7 +92,7 @@ def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarra
     from export.rows import psnr_db
 
     engines = opened(args, bundles)
-    works = {key: work(engine, images, args.edits) for key, engine in engines.items()}
+    works = {key: call(engine, images, args.edits) for key, engine in engines.items()}
     results = {key: work() for key, work in works.items()}
     samples = interleave(works, args.rounds, warmup=1)
     rows = []
@@ -111,13 +111,12 @@ def measure(args: argparse.Namespace, bundles: list[Manifest], images: np.ndarra
     return rows
 
 
-def work(engine: Engine, images: np.ndarray, edits: bool) -> Callable[[], np.ndarray]:
+def call(engine: Engine, images: np.ndarray, edits: bool) -> Callable[[], np.ndarray]:
     """An inversion, or an edit of the opened images, as a call."""
-    from export.int8 import to_edit
+    from wagi_rt import probes
 
-    manifest = engine.manifest
-    chain = manifest.edit_chain if edits else manifest.chain
-    given = to_edit(engine, images, chain) if edits else {"image": images}
+    chain = engine.manifest.edit_chain if edits else engine.manifest.chain
+    given = probes.given(engine, chain, images)
     return lambda: engine.run_chain(chain, given)["result"]
 
 

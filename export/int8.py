@@ -25,7 +25,7 @@ from export.rows import Arrays
 from export.trace import strip_metadata
 from wagi.model import WaGI
 from wagi_rt import probes
-from wagi_rt.chain import EDIT, PIPELINE, Chain, opening
+from wagi_rt.chain import EDIT, PIPELINE, Chain
 from wagi_rt.engines.base import Engine
 from wagi_rt.errors import UserError
 from wagi_rt.metrics import decibels, l2
@@ -182,15 +182,11 @@ def _inputs(name: str, pictures: np.ndarray, model: WaGI, styles: bool) -> Itera
 
 def shown(engine: Engine, images: np.ndarray, inversion: Chain, edit: Chain) -> tuple[Arrays, Arrays]:
     """The outputs of two chains of an engine: an inversion, and its edit to `wagi_rt.probes.edited`."""
-    edited = engine.run_chain(edit, to_edit(engine, images, edit))
-    return engine.run_chain(inversion, {"image": images}), edited
 
+    def run(chain: Chain) -> Arrays:
+        return engine.run_chain(chain, probes.given(engine, chain, images))
 
-def to_edit(engine: Engine, images: np.ndarray, edit: Chain) -> Arrays:
-    """The inputs of an edit of pictures to `wagi_rt.probes.edited`, which come from opening them."""
-    kept = engine.run_chain(opening(*engine.manifest.kind), {"image": images}) | {"image": images}
-    kept["edit_ws"] = probes.edited(kept["ws"])
-    return {name: kept[name] for name in edit.inputs}
+    return run(inversion), run(edit)
 
 
 def measure(engine: Engine, model: WaGI, pictures: np.ndarray, styles: bool) -> dict[str, float]:

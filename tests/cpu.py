@@ -15,5 +15,5 @@ def _bf16() -> bool:
 
 HAS_BF16 = _bf16()
 needs_bf16 = pytest.mark.skipif(
-    not HAS_BF16, reason="this CPU has no bf16 (OpenVINO's OPTIMIZATION_CAPABILITIES)"
+    not HAS_BF16, reason="OpenVINO is not installed, or finds no bf16 in this CPU (OPTIMIZATION_CAPABILITIES)"
 )

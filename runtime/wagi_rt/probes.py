@@ -91,7 +91,8 @@ def require(engine: Engine, chain: Chain) -> None:
         judged = "its edits" if edits else "it"
         raise UserError(f"{what} holds no values to judge {judged} by; use --precision fp32")
     inputs = images(manifest.size, known.seed)
-    results = [_result(engine, chain, inputs[i : i + 1]) for i in range(len(inputs))]  # one in memory
+    pictures = (inputs[i : i + 1] for i in range(len(inputs)))  # one in memory
+    results = [engine.run_chain(chain, given(engine, chain, one))["result"] for one in pictures]
     found = psnr_of_all(pick(np.concatenate(results), known.seed), known.values[name][output])
     if not found >= limit:  # written so that NaN fails
         reached = f"{found:.1f} dB{' in edits' * edits}"
@@ -99,10 +100,10 @@ def require(engine: Engine, chain: Chain) -> None:
         raise UserError(f"{what} {line}")
 
 
-def _result(engine: Engine, chain: Chain, image: np.ndarray) -> np.ndarray:
-    """The image's inversion, or where `chain` is an edit the probes' edit of it."""
-    tensors = {"image": image}
+def given(engine: Engine, chain: Chain, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Inputs of an inversion of pictures [N, 3, S, S], or where `chain` is an edit, of one to `edited`."""
+    tensors = {"image": pictures}
     if "edit_ws" in chain.inputs:
         tensors |= engine.run_chain(opening(*engine.manifest.kind), tensors)
         tensors["edit_ws"] = edited(tensors["ws"])
-    return engine.run_chain(chain, {name: tensors[name] for name in chain.inputs})["result"]
+    return {name: tensors[name] for name in chain.inputs}
